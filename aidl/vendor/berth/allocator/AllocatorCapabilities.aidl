@@ -1,0 +1,32 @@
+/*
+ * Copyright (C) 2026 The Berth Authors
+ * SPDX-License-Identifier: Apache-2.0
+ */
+
+package vendor.berth.allocator;
+
+import vendor.berth.allocator.HeapInfo;
+import vendor.berth.allocator.PixelFormat;
+
+/** What the service can do on this kernel. Everything that is listed really allocates. */
+@VintfStability
+parcelable AllocatorCapabilities {
+    /** The heaps, the preferred one for buffers and images first. */
+    HeapInfo[] heaps;
+    /** The pixel formats that images can have. */
+    PixelFormat[] formats;
+    /** The union of all usage bits that are known; a descriptor with any other bit is refused. */
+    long supportedUsage;
+    /** The kernel's page size in bytes. Buffers are whole pages. */
+    int pageSizeBytes;
+    /** The largest single buffer, in bytes. */
+    long maxBufferBytes;
+    /** The most that one session may hold, in bytes as allocated. */
+    long maxSessionBytes;
+    /** The most buffers that one session may hold. */
+    int maxSessionBuffers;
+    /** The most sessions that one uid may have open. */
+    int maxSessionsPerUid;
+    /** True if read-only descriptors of regions can be had. */
+    boolean readOnlyRegions;
+}

@@ -1,0 +1,42 @@
+/*
+ * Copyright (C) 2026 The Berth Authors
+ * SPDX-License-Identifier: Apache-2.0
+ */
+
+package vendor.berth.allocator;
+
+/**
+ * The service-specific error codes. Each comes with a message that names the value and the limit.
+ */
+@VintfStability
+@Backing(type="int")
+enum AllocatorError {
+    /** The descriptor contradicts itself: a size below 1, a name that is no name, a shape not given. */
+    BAD_DESCRIPTOR = 1,
+    /** Another argument is out of its range. */
+    BAD_ARGUMENT = 2,
+    /** One buffer would pass the largest size that the service ever gives. */
+    TOO_LARGE = 3,
+    /** A format, usage, option, layout or access that the service does not have. */
+    UNSUPPORTED = 4,
+    /** The system has too little memory left, or the kernel had none. */
+    NO_MEMORY = 5,
+    /** The session, the uid or the service would pass its limit. */
+    QUOTA_EXCEEDED = 6,
+    /** The session or the service holds as many buffers as it may. */
+    TOO_MANY_BUFFERS = 7,
+    /** The service has too few descriptors left. */
+    TOO_MANY_FDS = 8,
+    /** The uid or the service has as many sessions as it may. */
+    TOO_MANY_SESSIONS = 9,
+    /** The heap that was named, or every heap that could serve, is not there or refuses. */
+    HEAP_UNAVAILABLE = 10,
+    /** No such buffer in this session. */
+    NOT_FOUND = 11,
+    /** The token opens nothing for this caller. */
+    BAD_TOKEN = 12,
+    /** The session has ended. */
+    SESSION_CLOSED = 13,
+    /** The service failed in a way that it cannot put down to the request; its log says more. */
+    INTERNAL = 14,
+}

@@ -1,0 +1,18 @@
+/*
+ * Copyright (C) 2026 The Berth Authors
+ * SPDX-License-Identifier: Apache-2.0
+ */
+
+package vendor.berth.allocator;
+
+import vendor.berth.allocator.BufferInfo;
+
+/** A buffer and a way to its memory. */
+@VintfStability
+parcelable Buffer {
+    /** What it is. */
+    BufferInfo info;
+    /** A descriptor of the memory, close-on-exec. The receiver owns it and closes it; the buffer
+     * stays in the session until it is freed. */
+    ParcelFileDescriptor fd;
+}

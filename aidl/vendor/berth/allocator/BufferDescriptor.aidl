@@ -1,0 +1,28 @@
+/*
+ * Copyright (C) 2026 The Berth Authors
+ * SPDX-License-Identifier: Apache-2.0
+ */
+
+package vendor.berth.allocator;
+
+import vendor.berth.allocator.AllocationOption;
+import vendor.berth.allocator.BufferShape;
+import vendor.berth.allocator.BufferUsage;
+
+/** What to allocate. */
+@VintfStability
+parcelable BufferDescriptor {
+    /** What it is for, for people: at most IAllocator.MAX_NAME_BYTES bytes, without control
+     * characters; may be empty. Kernel, dumps and logs show it. */
+    @utf8InCpp String name;
+    /** The size, or the image, or the region. */
+    BufferShape shape;
+    /** An OR of BufferUsage. An unknown bit is refused with UNSUPPORTED. */
+    long usage;
+    /** A heap's name from AllocatorCapabilities.heaps, to have this heap and no other; null leaves
+     * the choice to the service. */
+    @nullable @utf8InCpp String heap;
+    /** What later versions add, by name; at most IAllocator.MAX_OPTIONS. An unknown name is refused
+     * with UNSUPPORTED. This version knows none. */
+    AllocationOption[] options;
+}

@@ -1,0 +1,21 @@
+/*
+ * Copyright (C) 2026 The Berth Authors
+ * SPDX-License-Identifier: Apache-2.0
+ */
+
+package vendor.berth.allocator;
+
+import vendor.berth.allocator.ImageDescriptor;
+
+/** The form of what is allocated: exactly one of these. */
+@VintfStability
+union BufferShape {
+    /** A linear buffer of so many bytes, 1 to AllocatorCapabilities.maxBufferBytes; a dma-buf
+     * wherever the kernel has a dma-heap. */
+    long linearBytes = 0;
+    /** An image, as planes in one dma-buf. */
+    ImageDescriptor image;
+    /** A region of shared memory of so many bytes, 1 to AllocatorCapabilities.maxBufferBytes: a
+     * memfd that can neither shrink nor grow, for CPUs only. */
+    long regionBytes;
+}

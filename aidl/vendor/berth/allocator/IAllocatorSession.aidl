@@ -1,0 +1,118 @@
+/*
+ * Copyright (C) 2026 The Berth Authors
+ * SPDX-License-Identifier: Apache-2.0
+ */
+
+package vendor.berth.allocator;
+
+import vendor.berth.allocator.Access;
+import vendor.berth.allocator.Buffer;
+import vendor.berth.allocator.BufferDescriptor;
+import vendor.berth.allocator.BufferInfo;
+import vendor.berth.allocator.SessionStats;
+import vendor.berth.allocator.ShareOptions;
+import vendor.berth.allocator.ShareToken;
+
+/**
+ * One client's buffers. Identity and lifetime are those of this object, so no method asks who
+ * calls.
+ *
+ * When the session ends, the service closes its own descriptors of everything in it. The memory
+ * itself goes back to the kernel when the last descriptor and the last mapping in any process are
+ * gone: a buffer that somebody else acquired lives on with them.
+ *
+ * Ids are positive, belong to one session and are never used again while the service runs.
+ *
+ * Every method fails with SESSION_CLOSED once the session has ended.
+ */
+@VintfStability
+interface IAllocatorSession {
+    /**
+     * Allocates count buffers after one descriptor: all of them or none.
+     *
+     * The memory reads zero. Buffers of a dma-heap are named in the kernel with the first 31 bytes
+     * of the descriptor's name (cut at a character).
+     *
+     * @param descriptor what to allocate; the same for every buffer.
+     * @param count how many, 1 to IAllocator.MAX_BATCH.
+     * @return the buffers. Each has a descriptor of its own that the caller owns and closes.
+     * @throws ServiceSpecificException BAD_ARGUMENT if count is out of range; BAD_DESCRIPTOR if the
+     *         descriptor contradicts itself; TOO_LARGE if one buffer passes the largest size that
+     *         the service gives; UNSUPPORTED for a format, usage, option or layout that it does not
+     *         have; HEAP_UNAVAILABLE if the named heap is not there or refuses; TOO_MANY_BUFFERS,
+     *         TOO_MANY_FDS or QUOTA_EXCEEDED if the session, the uid or the service would pass its
+     *         limit; NO_MEMORY if the system would be left without its reserve.
+     */
+    Buffer[] allocate(in BufferDescriptor descriptor, int count);
+
+    /**
+     * Gives buffers up: all that are named or, if any of them is unknown, none. Tokens for them
+     * expire, and sessions that acquired them are told by onSharedBufferGone. Descriptors and
+     * mappings that processes still hold stay valid.
+     *
+     * @param ids buffers of this session, each once; 1 to IAllocator.MAX_BATCH of them.
+     * @throws ServiceSpecificException BAD_ARGUMENT if the number of ids is out of range;
+     *         NOT_FOUND for an id that is not in the session or is named twice.
+     */
+    void free(in long[] ids);
+
+    /**
+     * A further descriptor for a buffer of this session.
+     *
+     * @param id the buffer.
+     * @param access READ_ONLY gives a descriptor that no road turns writable, for regions only: a
+     *         dma-buf knows no weaker descriptor of the same buffer.
+     * @return the buffer with a new descriptor that the caller owns and closes.
+     * @throws ServiceSpecificException NOT_FOUND if the id is not in the session; UNSUPPORTED if
+     *         READ_ONLY is asked of a dma-buf, or READ_WRITE of a buffer that was acquired
+     *         read-only; TOO_MANY_FDS if the service can open no further descriptor.
+     */
+    Buffer get(long id, Access access);
+
+    /**
+     * The buffers of this session with an id above a given one, in the order of their ids. A list
+     * longer than one answer is read by calling again with the last id of the answer.
+     *
+     * @param afterId 0 for the first part; the last id seen for the next.
+     * @return at most IAllocator.MAX_BATCH entries; empty at the end.
+     */
+    BufferInfo[] list(long afterId);
+
+    /**
+     * Makes a token by which a process of another uid can acquire a buffer of this session.
+     *
+     * @param id a buffer that this session allocated.
+     * @param options who may use the token, how often, how long and with which access.
+     * @return 128 random bits. Whoever knows them and runs under the uid that they are bound to can
+     *         acquire the buffer: send them over a channel that you trust.
+     * @throws ServiceSpecificException NOT_FOUND if the id is not in the session; BAD_ARGUMENT if
+     *         uses or lifetime are out of range; UNSUPPORTED if READ_ONLY is asked for a dma-buf, or
+     *         if the buffer was itself acquired from another session; QUOTA_EXCEEDED if the session
+     *         has as many open tokens as it may.
+     */
+    ShareToken share(long id, in ShareOptions options);
+
+    /**
+     * Takes part in a buffer that another session shares. It appears in this session under an id of
+     * its own, to be freed like any other; it is charged to the session that allocated it.
+     *
+     * @param token what share returned to the owner.
+     * @return the buffer with a descriptor that the caller owns and closes.
+     * @throws ServiceSpecificException BAD_TOKEN if the token is unknown, bound to another uid, used
+     *         up or expired, or if its buffer is gone: the answer does not tell which;
+     *         TOO_MANY_BUFFERS or TOO_MANY_FDS if the session or the service is full.
+     */
+    Buffer acquire(in ShareToken token);
+
+    /**
+     * What this session holds, and its limits.
+     *
+     * @return figures of one instant.
+     */
+    SessionStats getStats();
+
+    /**
+     * Ends the session; see the description of the interface. Closing a session twice is no error.
+     */
+    void close();
+}

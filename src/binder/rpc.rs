@@ -1,0 +1,170 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! RPC Binder over Unix sockets: a directory stands in for the service manager, a socket in it for
+//! each service. Android's wire format of version 13 and later, which alone carries callbacks.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rsbinder::rpc::FileDescriptorTransportMode;
+use rsbinder::{
+    Binder, BinderResult, Client, Endpoint, FromIBinder, Interface, ParcelFileDescriptor,
+    Remotable, ServerGuard, Status, StatusCode, Strong, Uri,
+};
+
+use crate::transport;
+
+/// How long a peer may leave us without an answer: to a handshake, a callback or a call.
+const PEER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a service that is not there yet is looked for.
+const LOOKUP_INTERVAL: Duration = Duration::from_millis(20);
+/// Connections of one client to a service: calls in flight at once, and room to see a client's
+/// death while one of its calls is being served.
+const OUTGOING_CONNECTIONS: u32 = 4;
+/// Connections on which a service calls its client back.
+const INCOMING_CONNECTIONS: u32 = 1;
+
+/// The dump of a service: RPC Binder has no such transaction that a client could send, so each
+/// service has this interface beside its own.
+#[rsbinder::interface(descriptor = "berth.host.IDump")]
+trait IDump {
+    /// Writes the dump.
+    fn write_to(&self, to: &ParcelFileDescriptor, args: &[String]) -> BinderResult<()>;
+}
+
+struct Dump<N: Remotable + 'static>(Binder<N>);
+
+impl<N: Remotable> Interface for Dump<N> {}
+
+impl<N: Remotable> IDump for Dump<N> {
+    fn write_to(&self, to: &ParcelFileDescriptor, args: &[String]) -> BinderResult<()> {
+        let mut to = to;
+        Ok(self.0.on_dump(&mut to, args)?)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn socket(directory: &Path, name: &str) -> PathBuf {
+    directory.join(name.replace('/', "_")).with_extension("sock")
+}
+
+fn endpoint(socket: &Path) -> Uri {
+    let wire = rsbinder::entry::WireProfile::Android13Plus(rsbinder::entry::WireVersion::MAX);
+    Uri::from(Endpoint::unix(socket)).with_wire(wire)
+}
+
+/// Serves `service` on its socket for as long as the process lives. Every uid may connect, as every
+/// uid may open the driver; who may do what is the service's affair.
+pub(crate) fn serve<N: Remotable + 'static, T: FromIBinder + ?Sized>(
+    directory: &Path,
+    name: &str,
+    service: &Strong<T>,
+) -> Result<(), Status> {
+    static SERVERS: Mutex<Vec<ServerGuard>> = Mutex::new(Vec::new());
+
+    fs::create_dir_all(directory)?;
+    let socket = socket(directory, name);
+    // A socket file outlives the process that made it.
+    match fs::remove_file(&socket) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let dump = BnDump::new_binder(Dump(Binder::<N>::try_from(service.as_binder())?));
+    let server = rsbinder::serve(endpoint(&socket))?
+        .with(|options| {
+            options.threads = Some(transport::threads());
+            options.reply_timeout = Some(PEER_TIMEOUT);
+            options.fd_modes = Some(vec![FileDescriptorTransportMode::Unix]);
+        })
+        .add(name, service.as_binder())?
+        .add(&dump_name(name), dump.as_binder())?
+        .spawn()?;
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o666))?;
+    lock(&SERVERS).push(server);
+    Ok(())
+}
+
+fn dump_name(name: &str) -> String {
+    format!("{name}#dump")
+}
+
+/// The process's connection to one service; made anew if the old one has ended.
+fn with_client<R>(
+    socket: &Path,
+    lookup: impl Fn(&Client) -> rsbinder::Result<R>,
+) -> rsbinder::Result<R> {
+    // A client with callbacks is never freed by rsbinder, so a process keeps one for each service,
+    // as it keeps one open driver.
+    static CLIENTS: Mutex<Option<HashMap<PathBuf, Client>>> = Mutex::new(None);
+
+    let mut clients = lock(&CLIENTS);
+    let clients = clients.get_or_insert_with(HashMap::new);
+    if let Some(client) = clients.get(socket) {
+        if client.session().is_some_and(|session| !session.is_ended()) {
+            if let Ok(found) = lookup(client) {
+                return Ok(found);
+            }
+        }
+    }
+    if let Some(ended) = clients.remove(socket) {
+        if let Some(session) = ended.session() {
+            session.close_session();
+        }
+    }
+    let client = Client::open_with(endpoint(socket), |options, _| {
+        options.outgoing_connections = Some(OUTGOING_CONNECTIONS);
+        options.incoming_connections = Some(INCOMING_CONNECTIONS);
+        options.fd_mode = Some(FileDescriptorTransportMode::Unix);
+        options.timeout = Some(PEER_TIMEOUT);
+    })?;
+    let found = lookup(&client)?;
+    clients.insert(socket.to_owned(), client);
+    Ok(found)
+}
+
+/// The service of this name, at once.
+pub(crate) fn connect<T: FromIBinder + ?Sized>(
+    directory: &Path,
+    name: &str,
+) -> rsbinder::Result<Strong<T>> {
+    let socket = socket(directory, name);
+    if !socket.exists() {
+        return Err(StatusCode::NameNotFound);
+    }
+    with_client(&socket, |client| client.get(name))
+}
+
+/// The service of this name, as soon as it is there.
+pub(crate) fn wait_and_connect<T: FromIBinder + ?Sized>(
+    directory: &Path,
+    name: &str,
+) -> rsbinder::Result<Strong<T>> {
+    loop {
+        match connect(directory, name) {
+            Ok(service) => return Ok(service),
+            Err(error) => log::debug!("{name} is not there yet: {error}"),
+        }
+        std::thread::sleep(LOOKUP_INTERVAL);
+    }
+}
+
+/// Asks the service of this name for its dump.
+pub(crate) fn dump(
+    directory: &Path,
+    name: &str,
+    to: OwnedFd,
+    args: &[String],
+) -> Result<(), Status> {
+    let dump: Strong<dyn IDump> =
+        with_client(&socket(directory, name), |client| client.get(&dump_name(name)))?;
+    dump.write_to(&ParcelFileDescriptor::new(to), args)
+}
