@@ -1,0 +1,131 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! CPU access to a dma-buf: the bracket in which the CPU sees what devices wrote and devices will
+//! see what the CPU wrote (`DMA_BUF_IOCTL_SYNC`, Documentation/driver-api/dma-buf.rst).
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::errno::Errno;
+
+use crate::KernelError;
+
+mod ioctl {
+    nix::ioctl_write_ptr! {
+        /// `DMA_BUF_IOCTL_SYNC` with a `struct dma_buf_sync`, which is its flags.
+        sync, b'b', 0, u64
+    }
+}
+
+/// `DMA_BUF_SYNC_END`; without it the bracket begins.
+const END: u64 = 1 << 2;
+
+/// What the CPU does inside the bracket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// It reads.
+    Read,
+    /// It writes every byte that it cares for.
+    Write,
+    /// It reads and writes.
+    ReadWrite,
+}
+
+impl Direction {
+    /// `DMA_BUF_SYNC_READ` and `DMA_BUF_SYNC_WRITE`.
+    fn bits(self) -> u64 {
+        match self {
+            Direction::Read => 1,
+            Direction::Write => 2,
+            Direction::ReadWrite => 3,
+        }
+    }
+
+    /// Whether bytes may be read.
+    pub fn reads(self) -> bool {
+        self != Direction::Write
+    }
+
+    /// Whether bytes may be written.
+    pub fn writes(self) -> bool {
+        self != Direction::Read
+    }
+}
+
+/// CPU access that has begun and ends when this is dropped. Brackets nest.
+#[derive(Debug)]
+pub struct CpuAccess<'fd> {
+    /// `None` for memory that only CPUs share: caches are coherent between them.
+    dma_buf: Option<BorrowedFd<'fd>>,
+    direction: Direction,
+}
+
+impl<'fd> CpuAccess<'fd> {
+    /// Begins access to a dma-buf.
+    pub fn begin(fd: BorrowedFd<'fd>, direction: Direction) -> Result<Self, KernelError> {
+        sync(fd, direction.bits())
+            .map_err(KernelError::context(|| format!("begin CPU access, {direction:?}")))?;
+        Ok(CpuAccess { dma_buf: Some(fd), direction })
+    }
+
+    /// Access to memory that is no dma-buf and needs no maintenance, as a memfd.
+    pub fn coherent(direction: Direction) -> Self {
+        CpuAccess { dma_buf: None, direction }
+    }
+
+    /// The direction that was begun.
+    pub fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// Ends the access and says whether the kernel could; dropping ends it in silence.
+    pub fn end(mut self) -> Result<(), KernelError> {
+        self.finish()
+    }
+
+    fn finish(&mut self) -> Result<(), KernelError> {
+        let Some(fd) = self.dma_buf.take() else { return Ok(()) };
+        let direction = self.direction;
+        sync(fd, direction.bits() | END)
+            .map_err(KernelError::context(|| format!("end CPU access, {direction:?}")))
+    }
+}
+
+impl Drop for CpuAccess<'_> {
+    fn drop(&mut self) {
+        // `end` reports; here nobody is left to be told.
+        let _ = self.finish();
+    }
+}
+
+fn sync(fd: BorrowedFd<'_>, flags: u64) -> Result<(), Errno> {
+    loop {
+        // SAFETY: the descriptor is open as long as it is borrowed, and the ioctl only reads the
+        // eight bytes of `flags`.
+        match unsafe { ioctl::sync(fd.as_raw_fd(), &flags) } {
+            Ok(_) => return Ok(()),
+            // A signal, or a fence that is still in the way: the documentation says to try again.
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memfd::Memfd;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_descriptor_that_is_no_dma_buf_is_refused() {
+        let memfd = Memfd::create("no dma-buf", 4096).unwrap();
+        let error = CpuAccess::begin(memfd.as_fd(), Direction::Read).unwrap_err();
+        assert_eq!(error.errno, Errno::ENOTTY);
+    }
+
+    #[test]
+    fn coherent_memory_needs_no_call() {
+        CpuAccess::coherent(Direction::ReadWrite).end().unwrap();
+    }
+}

@@ -1,0 +1,79 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! What `/proc/self/fdinfo` says of a dma-buf: its size, exporter and name, and how many holders it
+//! has (`dma_buf_show_fdinfo` in `drivers/dma-buf/dma-buf.c`).
+
+use std::fs;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use crate::KernelError;
+
+/// A dma-buf as the kernel sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DmaBufInfo {
+    /// Bytes.
+    pub size: u64,
+    /// References to the open file: descriptors, mappings and attachments of all processes.
+    pub count: u64,
+    /// Who made it: the heap's name on 6.12, `heap_helpers` or `ion` on 5.10.
+    pub exporter: String,
+    /// The name that was set, if any.
+    pub name: Option<String>,
+}
+
+impl DmaBufInfo {
+    /// Asks the kernel about a descriptor of this process; `None` if it is no dma-buf.
+    pub fn of(fd: BorrowedFd<'_>) -> Result<Option<DmaBufInfo>, KernelError> {
+        let path = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
+        let text = fs::read(&path).map_err(KernelError::io(|| format!("read {path}")))?;
+        Ok(DmaBufInfo::parse(&String::from_utf8_lossy(&text)))
+    }
+
+    /// Reads the text of an fdinfo file; `None` if it is not that of a dma-buf.
+    pub fn parse(text: &str) -> Option<DmaBufInfo> {
+        let field = |key: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+            line.map(str::trim)
+        };
+        Some(DmaBufInfo {
+            size: field("size")?.parse().ok()?,
+            count: field("count")?.parse().ok()?,
+            exporter: field("exp_name")?.to_owned(),
+            name: field("name").map(str::to_owned),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memfd::Memfd;
+    use proptest::prelude::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn the_fields_of_a_dma_buf_are_read() {
+        let text = "pos:\t0\nflags:\t02000002\nmnt_id:\t10\nino:\t7\nsize:\t1048576\ncount:\t2\n\
+                    exp_name:\tsystem\nname:\tcamera preview\n";
+        let info = DmaBufInfo::parse(text).unwrap();
+        assert_eq!((info.size, info.count), (1_048_576, 2));
+        assert_eq!(info.exporter, "system");
+        assert_eq!(info.name.as_deref(), Some("camera preview"));
+        let unnamed = text.replace("name:\tcamera preview\n", "");
+        assert_eq!(DmaBufInfo::parse(&unnamed).map(|info| info.name), Some(None));
+    }
+
+    #[test]
+    fn a_memfd_is_no_dma_buf() {
+        let memfd = Memfd::create("no dma-buf", 4096).unwrap();
+        assert_eq!(DmaBufInfo::of(memfd.as_fd()).unwrap(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text: String) {
+            let _ = DmaBufInfo::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! What memory a descriptor stands for, and how much of it. Descriptor numbers say neither.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::sys::stat::{fstat, SFlag};
+use nix::unistd::{lseek, Whence};
+
+use crate::KernelError;
+
+/// The identity of memory: equal for every descriptor of it, in every process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Identity {
+    /// `st_dev`.
+    pub device: u64,
+    /// `st_ino`.
+    pub inode: u64,
+}
+
+impl Identity {
+    /// The identity of what `fd` is open on.
+    pub fn of(fd: BorrowedFd<'_>) -> Result<Identity, KernelError> {
+        let status = fstat(fd.as_raw_fd()).map_err(KernelError::context(|| "fstat".to_owned()))?;
+        // The widths of both fields differ between architectures.
+        #[allow(clippy::unnecessary_cast)]
+        Ok(Identity { device: status.st_dev as u64, inode: status.st_ino as u64 })
+    }
+}
+
+/// The size in bytes of a memfd, a dma-buf, a shared-memory object or a file. Asked of the kernel:
+/// what a message says of a descriptor is no proof.
+pub fn size(fd: BorrowedFd<'_>) -> Result<u64, KernelError> {
+    let status = fstat(fd.as_raw_fd()).map_err(KernelError::context(|| "fstat".to_owned()))?;
+    let regular = status.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits();
+    if regular || status.st_size > 0 {
+        return Ok(u64::try_from(status.st_size).unwrap_or(0));
+    }
+    // A dma-buf tells its size to fstat from Linux 5.3 on; before, its end can be sought.
+    let end = lseek(fd.as_raw_fd(), 0, Whence::SeekEnd)
+        .map_err(KernelError::context(|| "seek to the end of a descriptor".to_owned()))?;
+    Ok(u64::try_from(end).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memfd::Memfd;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_duplicate_has_the_same_identity_and_another_memfd_has_not() {
+        let one = Memfd::create("one", 4096).unwrap();
+        let other = Memfd::create("other", 4096).unwrap();
+        let duplicate = one.as_fd().try_clone_to_owned().unwrap();
+        let identity = Identity::of(one.as_fd()).unwrap();
+        assert_eq!(identity, Identity::of(duplicate.as_fd()).unwrap());
+        assert_ne!(identity, Identity::of(other.as_fd()).unwrap());
+    }
+
+    #[test]
+    fn a_pipe_has_no_size() {
+        let (reader, _writer) = nix::unistd::pipe().unwrap();
+        assert!(size(reader.as_fd()).is_err());
+    }
+}

@@ -1,0 +1,127 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! memfd: anonymous memory by descriptor whose size can be fixed by seals (Linux 3.17 and later,
+//! memfd_create(2)).
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{fcntl, open, FcntlArg, OFlag, SealFlag};
+use nix::sys::memfd::{memfd_create, MemFdCreateFlag};
+use nix::sys::stat::{fchmod, Mode};
+use nix::unistd::ftruncate;
+
+use crate::KernelError;
+
+/// The longest name that the kernel takes, in bytes: `MFD_NAME_MAX_LEN` of `mm/memfd.c`.
+pub const MAX_NAME_BYTES: usize = 249;
+
+/// `MFD_NOEXEC_SEAL` (`include/uapi/linux/memfd.h`, Linux 6.3): never executable, for good.
+const NOEXEC_SEAL: MemFdCreateFlag = MemFdCreateFlag::from_bits_retain(0x8);
+
+/// An owned memfd that can neither shrink nor grow.
+#[derive(Debug)]
+pub struct Memfd(OwnedFd);
+
+impl Memfd {
+    /// Makes a memfd of exactly `bytes`, which reads zero. Its pages come when they are first
+    /// touched and are charged to whoever touches them, so nothing here does.
+    ///
+    /// Only its owner's uid can open it anew: a process of another uid that was given a read-only
+    /// descriptor cannot turn it writable through `/proc`.
+    pub fn create(name: &str, bytes: u64) -> Result<Memfd, KernelError> {
+        let refuse = |errno| KernelError::new(format!("memfd {name:?} of {bytes} bytes"), errno);
+        let c_name = CString::new(name).map_err(|_| refuse(Errno::EINVAL))?;
+        let length = i64::try_from(bytes).map_err(|_| refuse(Errno::EFBIG))?;
+        let flags = MemFdCreateFlag::MFD_CLOEXEC | MemFdCreateFlag::MFD_ALLOW_SEALING;
+        let fd = match memfd_create(&c_name, flags | NOEXEC_SEAL) {
+            Err(Errno::EINVAL) => memfd_create(&c_name, flags),
+            result => result,
+        }
+        .map_err(refuse)?;
+        ftruncate(&fd, length).map_err(refuse)?;
+        fchmod(fd.as_raw_fd(), Mode::S_IRUSR | Mode::S_IWUSR).map_err(refuse)?;
+        let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
+        fcntl(fd.as_raw_fd(), FcntlArg::F_ADD_SEALS(seals)).map_err(refuse)?;
+        Ok(Memfd(fd))
+    }
+
+    /// A descriptor that only reads: a new open file, not a duplicate, so that neither a writable
+    /// mapping nor `mprotect` can be had from it.
+    pub fn open_read_only(&self) -> Result<OwnedFd, KernelError> {
+        let path = format!("/proc/self/fd/{}", self.0.as_raw_fd());
+        let fd = open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+            .map_err(KernelError::context(|| "re-open a memfd read-only".to_owned()))?;
+        // SAFETY: `open` succeeded, so `fd` is an open descriptor that nobody else owns.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+}
+
+impl AsFd for Memfd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl From<Memfd> for OwnedFd {
+    fn from(memfd: Memfd) -> OwnedFd {
+        memfd.0
+    }
+}
+
+/// The seals on a memfd; an error for a descriptor that cannot have any.
+pub fn seals(fd: BorrowedFd<'_>) -> Result<SealFlag, KernelError> {
+    let bits = fcntl(fd.as_raw_fd(), FcntlArg::F_GET_SEALS)
+        .map_err(KernelError::context(|| "read the seals of a descriptor".to_owned()))?;
+    Ok(SealFlag::from_bits_retain(bits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity;
+    use nix::fcntl::FdFlag;
+    use nix::unistd::write;
+
+    #[test]
+    fn a_memfd_has_the_size_asked_for_and_keeps_it() {
+        let memfd = Memfd::create("fixed", 10_000).unwrap();
+        assert_eq!(identity::size(memfd.as_fd()).unwrap(), 10_000);
+        assert_eq!(ftruncate(&memfd, 4096), Err(Errno::EPERM));
+        assert_eq!(ftruncate(&memfd, 20_000), Err(Errno::EPERM));
+        let sealed = seals(memfd.as_fd()).unwrap();
+        assert!(sealed.contains(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW));
+        assert!(!sealed.contains(SealFlag::F_SEAL_WRITE), "nobody asked for this seal");
+        assert!(!sealed.contains(SealFlag::F_SEAL_SEAL), "nobody asked for this seal");
+    }
+
+    #[test]
+    fn both_descriptors_close_on_exec_and_the_mode_is_the_owners() {
+        let memfd = Memfd::create("modes", 4096).unwrap();
+        let reader = memfd.open_read_only().unwrap();
+        for fd in [memfd.as_fd(), reader.as_fd()] {
+            let flags = fcntl(fd.as_raw_fd(), FcntlArg::F_GETFD).unwrap();
+            assert!(FdFlag::from_bits_retain(flags).contains(FdFlag::FD_CLOEXEC));
+        }
+        let mode = nix::sys::stat::fstat(memfd.0.as_raw_fd()).unwrap().st_mode;
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_read_only_descriptor_refuses_to_write() {
+        let memfd = Memfd::create("read-only", 4096).unwrap();
+        let reader = memfd.open_read_only().unwrap();
+        assert_eq!(write(&reader, b"x"), Err(Errno::EBADF));
+        assert_eq!(write(&memfd, b"x"), Ok(1));
+    }
+
+    #[test]
+    fn impossible_requests_name_themselves() {
+        let error = Memfd::create("huge", u64::MAX).unwrap_err();
+        assert_eq!(error.errno, Errno::EFBIG);
+        assert!(error.to_string().contains("18446744073709551615"), "{error}");
+        assert_eq!(Memfd::create("n\0l", 4096).unwrap_err().errno, Errno::EINVAL);
+    }
+}
