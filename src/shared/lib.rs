@@ -1,0 +1,13 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Data structures that live in memory shared by processes.
+//!
+//! Whoever can write to the memory may write anything: every word is read once and checked, and a
+//! peer that breaks the rules can at worst make a caller wait until its deadline.
+
+#![deny(unsafe_op_in_unsafe_fn)]
+
+mod doorbell;
+
+pub use doorbell::{Doorbell, NotRung};
