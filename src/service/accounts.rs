@@ -1,0 +1,387 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Admission: what everybody uses, counted before the kernel is asked.
+//!
+//! The kernel compares a dma-heap request with nothing, so nothing reaches it that is not booked
+//! here first. A [`Charge`] is a booking; dropping it gives the amount back.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use berth_kernel::meminfo::MemInfo;
+
+use crate::lock::lock;
+use crate::refusal::{OverLimit, Refusal, Scope};
+
+/// The most that anybody may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one buffer.
+    pub buffer_bytes: u64,
+    /// Bytes of one session.
+    pub session_bytes: u64,
+    /// Buffers of one session, acquired ones included.
+    pub session_buffers: u64,
+    /// Open share tokens of one session.
+    pub session_tokens: u64,
+    /// Bytes of one uid.
+    pub uid_bytes: u64,
+    /// Buffers of one uid.
+    pub uid_buffers: u64,
+    /// Sessions of one uid.
+    pub uid_sessions: u64,
+    /// Bytes of the service.
+    pub service_bytes: u64,
+    /// Buffers of the service, each of which costs it a descriptor.
+    pub service_buffers: u64,
+    /// Sessions of the service.
+    pub service_sessions: u64,
+    /// Bytes of `MemAvailable` that no allocation may touch.
+    pub reserve_bytes: u64,
+}
+
+impl Limits {
+    /// Descriptors that are not for keeping: those of replies in flight, of the transport, of heaps.
+    const DESCRIPTORS_IN_FLIGHT: u64 = 1024;
+
+    /// Limits for a machine of `total_bytes` of memory and a process of so many `descriptors`.
+    ///
+    /// No client can take more than half of the memory, all of them together no more than three
+    /// quarters, and a sixteenth stays free whoever asks.
+    pub fn of_machine(total_bytes: u64, descriptors: u64) -> Limits {
+        let half_the_descriptors = descriptors / 2;
+        let service_buffers =
+            descriptors.saturating_sub(Self::DESCRIPTORS_IN_FLIGHT).max(half_the_descriptors);
+        Limits {
+            buffer_bytes: total_bytes / 4,
+            session_bytes: total_bytes / 2,
+            session_buffers: 16_384.min(service_buffers),
+            session_tokens: 1024,
+            uid_bytes: total_bytes / 2,
+            uid_buffers: 32_768.min(service_buffers),
+            uid_sessions: 256,
+            service_bytes: total_bytes / 4 * 3,
+            service_buffers,
+            service_sessions: 4096,
+            reserve_bytes: total_bytes / 16,
+        }
+    }
+}
+
+/// What somebody uses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Used {
+    pub(crate) bytes: u64,
+    pub(crate) buffers: u64,
+    pub(crate) sessions: u64,
+}
+
+impl Used {
+    fn add(&mut self, other: Used) {
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.buffers = self.buffers.saturating_add(other.buffers);
+        self.sessions = self.sessions.saturating_add(other.sessions);
+    }
+
+    fn subtract(&mut self, other: Used) {
+        debug_assert!(self.bytes >= other.bytes && self.buffers >= other.buffers);
+        self.bytes = self.bytes.saturating_sub(other.bytes);
+        self.buffers = self.buffers.saturating_sub(other.buffers);
+        self.sessions = self.sessions.saturating_sub(other.sessions);
+    }
+}
+
+/// Whether `used` and `asked` stay within `limit`.
+pub(crate) fn within(
+    scope: Scope,
+    unit: &'static str,
+    used: u64,
+    asked: u64,
+    limit: u64,
+) -> Result<(), OverLimit> {
+    match used.checked_add(asked) {
+        Some(sum) if sum <= limit => Ok(()),
+        _ => Err(OverLimit { scope, unit, used, asked, limit }),
+    }
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    service: Used,
+    uids: HashMap<u32, Used>,
+}
+
+/// The books of the service.
+#[derive(Debug)]
+pub(crate) struct Accounts {
+    limits: Limits,
+    books: Mutex<Books>,
+    gauge: Mutex<Gauge>,
+}
+
+impl Accounts {
+    pub(crate) fn new(limits: Limits) -> Accounts {
+        Accounts { limits, books: Mutex::default(), gauge: Mutex::default() }
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// What the service uses.
+    pub(crate) fn service(&self) -> Used {
+        lock(&self.books).service
+    }
+
+    /// What each uid uses, by uid.
+    pub(crate) fn uids(&self) -> Vec<(u32, Used)> {
+        let mut uids: Vec<_> =
+            lock(&self.books).uids.iter().map(|(uid, used)| (*uid, *used)).collect();
+        uids.sort_unstable_by_key(|(uid, _)| *uid);
+        uids
+    }
+
+    /// Books `count` buffers of `bytes_each` for a uid, if every limit allows it.
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        uid: u32,
+        bytes_each: u64,
+        count: u64,
+    ) -> Result<Charge, Refusal> {
+        let over = Refusal::TooLarge { asked: bytes_each, limit: self.limits.buffer_bytes };
+        let bytes = bytes_each.checked_mul(count).ok_or(over)?;
+        self.check_reserve(bytes)?;
+        let amount = Used { bytes, buffers: count, sessions: 0 };
+        let limits = &self.limits;
+        self.book(uid, amount, |service, own| {
+            within(Scope::Service, "buffers", service.buffers, count, limits.service_buffers)
+                .map_err(Refusal::TooManyFds)?;
+            within(Scope::Uid(uid), "buffers", own.buffers, count, limits.uid_buffers)
+                .map_err(Refusal::TooManyBuffers)?;
+            within(Scope::Uid(uid), "bytes", own.bytes, bytes, limits.uid_bytes)
+                .map_err(Refusal::OverQuota)?;
+            within(Scope::Service, "bytes", service.bytes, bytes, limits.service_bytes)
+                .map_err(Refusal::OverQuota)
+        })
+    }
+
+    /// Books a session for a uid.
+    pub(crate) fn admit_session(self: &Arc<Self>, uid: u32) -> Result<Charge, Refusal> {
+        let amount = Used { sessions: 1, ..Used::default() };
+        let limits = &self.limits;
+        self.book(uid, amount, |service, own| {
+            within(Scope::Uid(uid), "sessions", own.sessions, 1, limits.uid_sessions)
+                .and_then(|()| {
+                    let limit = limits.service_sessions;
+                    within(Scope::Service, "sessions", service.sessions, 1, limit)
+                })
+                .map_err(Refusal::TooManySessions)
+        })
+    }
+
+    fn book(
+        self: &Arc<Self>,
+        uid: u32,
+        amount: Used,
+        check: impl FnOnce(&Used, &Used) -> Result<(), Refusal>,
+    ) -> Result<Charge, Refusal> {
+        let mut books = lock(&self.books);
+        let own = books.uids.get(&uid).copied().unwrap_or_default();
+        check(&books.service, &own)?;
+        books.service.add(amount);
+        books.uids.entry(uid).or_default().add(amount);
+        drop(books);
+        Ok(Charge { accounts: self.clone(), uid, amount })
+    }
+
+    fn give_back(&self, uid: u32, amount: Used) {
+        let mut books = lock(&self.books);
+        books.service.subtract(amount);
+        if let Some(own) = books.uids.get_mut(&uid) {
+            own.subtract(amount);
+            if *own == Used::default() {
+                books.uids.remove(&uid);
+            }
+        }
+    }
+
+    fn check_reserve(&self, bytes: u64) -> Result<(), Refusal> {
+        let reserve = self.limits.reserve_bytes;
+        let available = lock(&self.gauge).available_for(bytes, reserve)?;
+        if available.saturating_sub(bytes) < reserve {
+            return Err(Refusal::BelowReserve { asked: bytes, available, reserve });
+        }
+        Ok(())
+    }
+}
+
+/// `MemAvailable`, read anew only when it could matter: asking the kernel costs more than a small
+/// allocation does.
+#[derive(Debug, Default)]
+struct Gauge {
+    read: Option<Instant>,
+    /// What was available then, less what was admitted since.
+    left: u64,
+}
+
+impl Gauge {
+    /// How long a reading is good for while there is plenty.
+    const MAX_AGE: Duration = Duration::from_millis(100);
+
+    /// The bytes available before `asked` are taken, which are counted as taken.
+    fn available_for(&mut self, asked: u64, reserve: u64) -> Result<u64, Refusal> {
+        let fresh = self.read.is_some_and(|read| read.elapsed() < Self::MAX_AGE);
+        if !fresh || self.left.saturating_sub(asked) < reserve {
+            self.left = MemInfo::read().map_err(Refusal::of_kernel)?.available;
+            self.read = Some(Instant::now());
+        }
+        let available = self.left;
+        self.left = self.left.saturating_sub(asked);
+        Ok(available)
+    }
+}
+
+/// A booked amount; dropping it gives the amount back.
+#[derive(Debug)]
+pub(crate) struct Charge {
+    accounts: Arc<Accounts>,
+    uid: u32,
+    amount: Used,
+}
+
+impl Charge {
+    /// Splits the booking of one buffer of `bytes` off.
+    pub(crate) fn split_buffer(&mut self, bytes: u64) -> Charge {
+        let amount = Used { bytes, buffers: 1, sessions: 0 };
+        self.amount.subtract(amount);
+        Charge { accounts: self.accounts.clone(), uid: self.uid, amount }
+    }
+
+    /// Who pays.
+    pub(crate) fn uid(&self) -> u32 {
+        self.uid
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        if self.amount != Used::default() {
+            self.accounts.give_back(self.uid, self.amount);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use vendor_berth_allocator::aidl::vendor::berth::allocator::AllocatorError::AllocatorError;
+
+    fn limits() -> Limits {
+        Limits {
+            buffer_bytes: 100,
+            session_bytes: 100,
+            session_buffers: 10,
+            session_tokens: 1,
+            uid_bytes: 100,
+            uid_buffers: 10,
+            uid_sessions: 2,
+            service_bytes: 150,
+            service_buffers: 12,
+            service_sessions: 3,
+            reserve_bytes: 0,
+        }
+    }
+
+    fn accounts() -> Arc<Accounts> {
+        Arc::new(Accounts::new(limits()))
+    }
+
+    #[test]
+    fn refused_then_freed_then_admitted() {
+        let accounts = accounts();
+        let first = accounts.admit(1, 60, 1).unwrap();
+        let refusal = accounts.admit(1, 41, 1).unwrap_err();
+        assert_eq!(refusal.code(), AllocatorError::QUOTA_EXCEEDED);
+        assert!(refusal.to_string().contains("uses 60 bytes of at most 100; 41 more"), "{refusal}");
+        drop(first);
+        assert!(accounts.admit(1, 100, 1).is_ok());
+    }
+
+    #[test]
+    fn one_uid_cannot_take_what_is_anothers() {
+        let accounts = accounts();
+        let _first = accounts.admit(1, 10, 10).unwrap();
+        assert_eq!(accounts.admit(1, 1, 1).unwrap_err().code(), AllocatorError::TOO_MANY_BUFFERS);
+        let _second = accounts.admit(2, 25, 2).unwrap();
+        assert_eq!(accounts.admit(2, 0, 1).unwrap_err().code(), AllocatorError::TOO_MANY_FDS);
+    }
+
+    #[test]
+    fn all_uids_together_stay_within_the_service() {
+        let accounts = accounts();
+        let _first = accounts.admit(1, 100, 1).unwrap();
+        let refusal = accounts.admit(2, 51, 1).unwrap_err();
+        assert_eq!(refusal.code(), AllocatorError::QUOTA_EXCEEDED);
+        assert!(refusal.to_string().contains("the service uses 100 bytes of at most 150"));
+        assert!(accounts.admit(2, 50, 1).is_ok());
+    }
+
+    #[test]
+    fn sessions_are_limited_by_uid_and_in_all() {
+        let accounts = accounts();
+        let _two = [accounts.admit_session(1).unwrap(), accounts.admit_session(1).unwrap()];
+        assert_eq!(
+            accounts.admit_session(1).unwrap_err().code(),
+            AllocatorError::TOO_MANY_SESSIONS
+        );
+        let _third = accounts.admit_session(2).unwrap();
+        assert!(accounts.admit_session(3).unwrap_err().to_string().contains("the service"));
+    }
+
+    #[test]
+    fn a_split_charge_is_given_back_in_parts_and_leaves_no_trace() {
+        let accounts = accounts();
+        let mut rest = accounts.admit(1, 30, 3).unwrap();
+        let one = rest.split_buffer(30);
+        drop(rest);
+        assert_eq!(accounts.service(), Used { bytes: 30, buffers: 1, sessions: 0 });
+        drop(one);
+        assert_eq!(accounts.service(), Used::default());
+        assert!(accounts.uids().is_empty());
+    }
+
+    #[test]
+    fn the_reserve_is_never_given_away() {
+        let accounts = Arc::new(Accounts::new(Limits { reserve_bytes: u64::MAX / 2, ..limits() }));
+        let refusal = accounts.admit(1, 1, 1).unwrap_err();
+        assert_eq!(refusal.code(), AllocatorError::NO_MEMORY);
+    }
+
+    proptest! {
+        #[test]
+        fn no_sequence_passes_a_limit_or_loses_a_byte(
+            steps in proptest::collection::vec((0u32..3, 0u64..80, 0u64..5, any::<bool>()), 1..60)
+        ) {
+            let accounts = accounts();
+            let mut held = Vec::new();
+            for (uid, bytes, count, release) in steps {
+                if release && !held.is_empty() {
+                    held.remove(0);
+                } else if let Ok(charge) = accounts.admit(uid, bytes, count) {
+                    held.push(charge);
+                }
+                let service = accounts.service();
+                prop_assert!(service.bytes <= 150 && service.buffers <= 12);
+                prop_assert_eq!(held.iter().map(|charge| charge.amount.bytes).sum::<u64>(), service.bytes);
+                for (_, used) in accounts.uids() {
+                    prop_assert!(used.bytes <= 100 && used.buffers <= 10);
+                }
+            }
+            drop(held);
+            prop_assert_eq!(accounts.service(), Used::default());
+        }
+    }
+}

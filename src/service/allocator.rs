@@ -1,0 +1,207 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The AIDL interfaces: who calls, what the service answers, and errors as Binder carries them.
+
+use std::io::{self, Write};
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use hal_binder::{Interface, ParcelFileDescriptor, Status, Strong, ThreadState};
+use vendor_berth_allocator::aidl::vendor::berth::allocator::{
+    Access::Access,
+    AllocatorCapabilities::AllocatorCapabilities,
+    AllocatorStats::AllocatorStats,
+    Buffer::Buffer,
+    BufferDescriptor::BufferDescriptor,
+    BufferInfo::BufferInfo,
+    IAllocator::{self, BnAllocator},
+    IAllocatorCallback::IAllocatorCallback,
+    IAllocatorSession::{BnAllocatorSession, IAllocatorSession},
+    SessionConfig::SessionConfig,
+    SessionStats::SessionStats,
+    ShareOptions::ShareOptions,
+    ShareToken::ShareToken,
+};
+
+use crate::dump;
+use crate::reaper::Cause;
+use crate::refusal::Refusal;
+use crate::service::{Service, SERVICE_NAME};
+use crate::session::{Holding, Session};
+use crate::wire;
+
+/// The allocator as a Binder object.
+pub fn new_binder(service: Arc<Service>) -> Strong<dyn IAllocator::IAllocator> {
+    hal_binder::new_binder!(BnAllocator, AllocatorObject(service))
+}
+
+/// Registers the allocator under its name.
+pub fn register(allocator: &Strong<dyn IAllocator::IAllocator>) -> hal_binder::Result<()> {
+    hal_binder::add_service::<BnAllocator, _>(SERVICE_NAME, allocator)
+}
+
+/// Counts a refusal and gives it the form that Binder carries.
+fn answer<T>(service: &Service, result: Result<T, Refusal>) -> hal_binder::Result<T> {
+    result.map_err(|refusal| {
+        service.counters.refusals.fetch_add(1, Ordering::Relaxed);
+        if let Refusal::Internal(message) = &refusal {
+            log::error!("uid {}: {message}", ThreadState::get_calling_uid());
+        }
+        status(&refusal)
+    })
+}
+
+fn status(refusal: &Refusal) -> Status {
+    hal_binder::service_error(refusal.code().0, &refusal.to_string())
+}
+
+struct AllocatorObject(Arc<Service>);
+
+impl Interface for AllocatorObject {
+    hal_binder::forward_dump!(dump_to);
+}
+
+impl AllocatorObject {
+    fn dump_to(&self, writer: &mut dyn Write, args: &[&str]) -> io::Result<()> {
+        dump::write(&self.0, ThreadState::get_calling_uid(), writer, args)
+    }
+}
+
+impl IAllocator::IAllocator for AllocatorObject {
+    fn getCapabilities(&self) -> hal_binder::Result<AllocatorCapabilities> {
+        Ok(wire::capabilities(&self.0))
+    }
+
+    fn isSupported(&self, descriptor: &BufferDescriptor) -> hal_binder::Result<bool> {
+        match self.0.judge(descriptor) {
+            Ok(_) => Ok(true),
+            Err(refusal) if refusal.is_final() => Ok(false),
+            Err(refusal) => answer(&self.0, Err(refusal)),
+        }
+    }
+
+    fn openSession(
+        &self,
+        config: &SessionConfig,
+        callback: &Strong<dyn IAllocatorCallback>,
+    ) -> hal_binder::Result<Strong<dyn IAllocatorSession>> {
+        let (uid, pid) = (ThreadState::get_calling_uid(), ThreadState::get_calling_pid());
+        let session = answer(&self.0, self.0.open_session(uid, pid, &config.name, callback))?;
+        let object = SessionObject { service: self.0.clone(), session };
+        Ok(hal_binder::new_binder!(BnAllocatorSession, object))
+    }
+
+    fn getStats(&self) -> hal_binder::Result<AllocatorStats> {
+        Ok(dump::stats(&self.0))
+    }
+}
+
+/// A session as a Binder object. The client's last reference to it is the session's end.
+struct SessionObject {
+    service: Arc<Service>,
+    session: Arc<Session>,
+}
+
+impl Drop for SessionObject {
+    fn drop(&mut self) {
+        self.service.reaper.report(self.session.id, Cause::Released);
+    }
+}
+
+impl Interface for SessionObject {}
+
+impl SessionObject {
+    fn answer<T>(&self, result: Result<T, Refusal>) -> hal_binder::Result<T> {
+        answer(&self.service, result)
+    }
+
+    fn buffer(&self, id: i64, holding: &Holding, access: Access) -> Result<Buffer, Refusal> {
+        if access == Access::READ_WRITE && holding.access() == Access::READ_ONLY {
+            let message = format!("READ_WRITE of buffer {id}, which was acquired READ_ONLY");
+            return Err(Refusal::Unsupported(message));
+        }
+        let descriptor = holding.memory.open(access)?;
+        let mut info = wire::info(id, holding);
+        info.access = access;
+        Ok(Buffer { info, fd: Some(ParcelFileDescriptor::new(descriptor)) })
+    }
+
+    /// Buffers that were just added to the session; if one of them cannot be handed out, none is.
+    fn hand_out(&self, ids: &[i64]) -> Result<Vec<Buffer>, Refusal> {
+        let open = |id: &i64| {
+            let holding = self.session.get(*id)?;
+            self.buffer(*id, &holding, holding.access())
+        };
+        ids.iter().map(open).collect::<Result<_, _>>().map_err(|refusal| {
+            // A session that ended meanwhile has let go of them already.
+            let _ = self.service.free(&self.session, ids);
+            refusal
+        })
+    }
+}
+
+impl IAllocatorSession for SessionObject {
+    fn allocate(
+        &self,
+        descriptor: &BufferDescriptor,
+        count: i32,
+    ) -> hal_binder::Result<Vec<Buffer>> {
+        let ids = self.service.allocate(&self.session, descriptor, count);
+        self.answer(ids.and_then(|ids| self.hand_out(&ids)))
+    }
+
+    fn free(&self, ids: &[i64]) -> hal_binder::Result<()> {
+        self.answer(self.service.free(&self.session, ids))
+    }
+
+    fn get(&self, id: i64, access: Access) -> hal_binder::Result<Buffer> {
+        self.answer(wire::access(access).and_then(|access| {
+            let holding = self.session.get(id)?;
+            self.buffer(id, &holding, access)
+        }))
+    }
+
+    fn list(&self, after_id: i64) -> hal_binder::Result<Vec<BufferInfo>> {
+        let part = self.session.list(after_id, IAllocator::MAX_BATCH as usize);
+        self.answer(part.map(|part| part.iter().map(|(id, h)| wire::info(*id, h)).collect()))
+    }
+
+    fn share(&self, id: i64, options: &ShareOptions) -> hal_binder::Result<ShareToken> {
+        let token =
+            wire::permit(options).and_then(|permit| self.service.share(&self.session, id, permit));
+        self.answer(token.map(|value| ShareToken { value }))
+    }
+
+    fn acquire(&self, token: &ShareToken) -> hal_binder::Result<Buffer> {
+        let uid = ThreadState::get_calling_uid();
+        self.answer(self.service.acquire(&self.session, uid, &token.value).and_then(|(id, _)| {
+            let mut buffers = self.hand_out(&[id])?;
+            buffers.pop().ok_or(Refusal::NotFound(id))
+        }))
+    }
+
+    fn getStats(&self) -> hal_binder::Result<SessionStats> {
+        let limits = self.service.accounts.limits();
+        self.answer(self.session.held().map(|held| dump::session_stats(&held, limits)))
+    }
+
+    fn close(&self) -> hal_binder::Result<()> {
+        self.service.end_session(self.session.id, Cause::Closed);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_arrives_as_a_service_specific_error_with_code_and_message() {
+        let refusal = Refusal::NotFound(7);
+        let status = status(&refusal);
+        assert_eq!(status.exception_code(), hal_binder::SERVICE_SPECIFIC);
+        assert_eq!(status.service_specific_error(), refusal.code().0);
+        assert_eq!(hal_binder::message(&status), "not found: no buffer 7 in this session");
+    }
+}

@@ -1,0 +1,296 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! What the service holds, for people and for programs.
+//!
+//! A snapshot copies what it shows, one session after the other, and is formatted afterwards: no
+//! lock that an allocation waits for is held while text is made or written.
+
+use std::io::{self, Write};
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+use vendor_berth_allocator::aidl::vendor::berth::allocator::{
+    AllocatorStats::AllocatorStats, SessionStats::SessionStats,
+};
+
+use crate::accounts::Limits;
+use crate::request::Shape;
+use crate::service::Service;
+use crate::session::{Held, Role, Session};
+
+/// Who may ask for a dump: root, system, shell, and whoever runs the service. A reader that stops
+/// reading holds the thread that writes to it, so not everybody may.
+const PRIVILEGED_UIDS: [u32; 3] = [0, 1000, 2000];
+
+const HELP: &str = "\
+Arguments of the dump:
+  (none)   totals, heaps, sessions and buffers as text
+  --json   the same as one line of JSON
+  --help   this text
+";
+
+#[derive(Debug, Serialize)]
+struct Snapshot {
+    totals: Totals,
+    limits: ShownLimits,
+    heaps: Vec<ShownHeap>,
+    uids: Vec<ShownUid>,
+    sessions: Vec<ShownSession>,
+}
+
+#[derive(Debug, Serialize)]
+struct Totals {
+    sessions: u64,
+    buffers: u64,
+    bytes: u64,
+    tokens: u64,
+    allocated_buffers: u64,
+    refusals: u64,
+    dead_clients: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownLimits {
+    buffer_bytes: u64,
+    session_bytes: u64,
+    session_buffers: u64,
+    uid_bytes: u64,
+    service_bytes: u64,
+    service_buffers: u64,
+    reserve_bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownHeap {
+    name: String,
+    dma_buf: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownUid {
+    uid: u32,
+    sessions: u64,
+    buffers: u64,
+    bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownSession {
+    id: i64,
+    name: String,
+    uid: u32,
+    pid: i32,
+    age_ms: u128,
+    buffers: Vec<ShownBuffer>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownBuffer {
+    id: i64,
+    name: String,
+    kind: &'static str,
+    heap: String,
+    bytes: u64,
+    device: u64,
+    inode: u64,
+    age_ms: u128,
+    role: &'static str,
+    charged_uid: u32,
+    takers: usize,
+}
+
+/// The figures of the service.
+pub(crate) fn stats(service: &Service) -> AllocatorStats {
+    let used = service.accounts.service();
+    let long = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let int = |value: u64| i32::try_from(value).unwrap_or(i32::MAX);
+    AllocatorStats {
+        sessions: int(used.sessions),
+        buffers: int(used.buffers),
+        bytes: long(used.bytes),
+        tokens: int(service.tokens.len() as u64),
+        allocatedBuffers: long(service.counters.allocated.load(Ordering::Relaxed)),
+        refusals: long(service.counters.refusals.load(Ordering::Relaxed)),
+        deadClients: long(service.counters.dead_clients.load(Ordering::Relaxed)),
+    }
+}
+
+/// The figures of a session.
+pub(crate) fn session_stats(held: &Held, limits: &Limits) -> SessionStats {
+    let int = |value: u64| i32::try_from(value).unwrap_or(i32::MAX);
+    SessionStats {
+        buffers: int(held.owned),
+        bytes: i64::try_from(held.bytes).unwrap_or(i64::MAX),
+        acquired: int(held.taken),
+        maxBuffers: int(limits.session_buffers),
+        maxBytes: i64::try_from(limits.session_bytes).unwrap_or(i64::MAX),
+    }
+}
+
+/// Answers a dump.
+pub(crate) fn write(
+    service: &Service,
+    caller_uid: u32,
+    writer: &mut dyn Write,
+    args: &[&str],
+) -> io::Result<()> {
+    let own_uid = nix::unistd::getuid().as_raw();
+    if caller_uid != own_uid && !PRIVILEGED_UIDS.contains(&caller_uid) {
+        return writeln!(writer, "uid {caller_uid} may not dump; root, system and shell may");
+    }
+    match args {
+        [] => write_text(&Snapshot::take(service), writer),
+        ["--json"] => {
+            let json = serde_json::to_string(&Snapshot::take(service))?;
+            writeln!(writer, "{json}")
+        }
+        ["--help"] => writer.write_all(HELP.as_bytes()),
+        unknown => {
+            writeln!(writer, "unknown arguments {unknown:?}")?;
+            writer.write_all(HELP.as_bytes())
+        }
+    }
+}
+
+impl Snapshot {
+    fn take(service: &Service) -> Snapshot {
+        let stats = stats(service);
+        let limits = service.accounts.limits();
+        let whole = |value: i64| value.unsigned_abs();
+        let uid = |(uid, used): (u32, crate::accounts::Used)| ShownUid {
+            uid,
+            sessions: used.sessions,
+            buffers: used.buffers,
+            bytes: used.bytes,
+        };
+        Snapshot {
+            totals: Totals {
+                sessions: stats.sessions.unsigned_abs().into(),
+                buffers: stats.buffers.unsigned_abs().into(),
+                bytes: whole(stats.bytes),
+                tokens: stats.tokens.unsigned_abs().into(),
+                allocated_buffers: whole(stats.allocatedBuffers),
+                refusals: whole(stats.refusals),
+                dead_clients: whole(stats.deadClients),
+            },
+            limits: ShownLimits {
+                buffer_bytes: limits.buffer_bytes,
+                session_bytes: limits.session_bytes,
+                session_buffers: limits.session_buffers,
+                uid_bytes: limits.uid_bytes,
+                service_bytes: limits.service_bytes,
+                service_buffers: limits.service_buffers,
+                reserve_bytes: limits.reserve_bytes,
+            },
+            heaps: service
+                .heaps
+                .iter()
+                .map(|heap| ShownHeap {
+                    name: heap.name().to_owned(),
+                    dma_buf: heap.gives_dma_bufs(),
+                })
+                .collect(),
+            uids: service.accounts.uids().into_iter().map(uid).collect(),
+            sessions: service.sessions().iter().map(|session| ShownSession::of(session)).collect(),
+        }
+    }
+}
+
+impl ShownSession {
+    fn of(session: &Session) -> ShownSession {
+        let buffers = session.list(0, usize::MAX).unwrap_or_default();
+        ShownSession {
+            id: session.id,
+            name: session.name.clone(),
+            uid: session.uid,
+            pid: session.pid,
+            age_ms: session.since.elapsed().as_millis(),
+            buffers: buffers
+                .into_iter()
+                .map(|(id, holding)| ShownBuffer {
+                    id,
+                    name: holding.memory.request.name.clone(),
+                    kind: match holding.memory.request.shape {
+                        Shape::Linear(_) => "buffer",
+                        Shape::Image(..) => "image",
+                        Shape::Region(_) => "region",
+                    },
+                    heap: holding.memory.heap.clone(),
+                    bytes: holding.memory.bytes,
+                    device: holding.memory.identity.device,
+                    inode: holding.memory.identity.inode,
+                    age_ms: holding.memory.since.elapsed().as_millis(),
+                    role: if matches!(holding.role, Role::Owner(_)) { "owner" } else { "taker" },
+                    charged_uid: holding.memory.uid(),
+                    takers: holding.memory.takers(),
+                })
+                .collect(),
+        }
+    }
+}
+
+fn write_text(snapshot: &Snapshot, writer: &mut dyn Write) -> io::Result<()> {
+    let Totals { sessions, buffers, bytes, tokens, .. } = snapshot.totals;
+    writeln!(writer, "Berth allocator")?;
+    writeln!(
+        writer,
+        "  {sessions} sessions, {buffers} buffers, {} KiB, {tokens} open tokens",
+        bytes / 1024
+    )?;
+    let Totals { allocated_buffers, refusals, dead_clients, .. } = snapshot.totals;
+    writeln!(
+        writer,
+        "  since start: {allocated_buffers} buffers allocated, {refusals} calls refused, \
+         {dead_clients} clients died"
+    )?;
+    let limits = &snapshot.limits;
+    writeln!(
+        writer,
+        "  limits in KiB: buffer {}, session {}, uid {}, service {}, reserve {}",
+        limits.buffer_bytes / 1024,
+        limits.session_bytes / 1024,
+        limits.uid_bytes / 1024,
+        limits.service_bytes / 1024,
+        limits.reserve_bytes / 1024
+    )?;
+    for heap in &snapshot.heaps {
+        let kind = if heap.dma_buf { "dma-buf" } else { "memory of CPUs, no dma-buf" };
+        writeln!(writer, "  heap {}: {kind}", heap.name)?;
+    }
+    for uid in &snapshot.uids {
+        let ShownUid { uid, sessions, buffers, bytes } = uid;
+        writeln!(
+            writer,
+            "  uid {uid}: {sessions} sessions, {buffers} buffers, {} KiB",
+            bytes / 1024
+        )?;
+    }
+    for session in &snapshot.sessions {
+        let ShownSession { id, name, uid, pid, age_ms, buffers } = session;
+        writeln!(writer, "Session {id} {name:?}: uid {uid}, pid {pid}, {age_ms} ms old")?;
+        if !buffers.is_empty() {
+            writeln!(
+                writer,
+                "  {:>8} {:>10} {:<7} {:<8} {:<6} {:>7} {:>6} {:>12}  name",
+                "id", "KiB", "kind", "heap", "role", "charged", "takers", "inode"
+            )?;
+        }
+        for buffer in buffers {
+            writeln!(
+                writer,
+                "  {:>8} {:>10} {:<7} {:<8} {:<6} {:>7} {:>6} {:>12}  {}",
+                buffer.id,
+                buffer.bytes / 1024,
+                buffer.kind,
+                buffer.heap,
+                buffer.role,
+                buffer.charged_uid,
+                buffer.takers,
+                buffer.inode,
+                buffer.name
+            )?;
+        }
+    }
+    Ok(())
+}

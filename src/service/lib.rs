@@ -1,0 +1,32 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The allocator HAL.
+//!
+//! A call arrives in `allocator`, the implementation of the AIDL interfaces, which checks who calls
+//! and converts errors and nothing else. `service` puts the parts together: `request` judges a
+//! descriptor, `accounts` admits it before the kernel is asked, `heaps` allocates, `session` is the
+//! table of what one client holds, `tokens` are the rights to take part in a buffer of another.
+//! Sessions end on the thread of `reaper`, news goes out on the thread of `notices`, so that no
+//! client waits for another. `dump` shows it all.
+//!
+//! No lock is held across a system call that allocates, a close, or a call to a client.
+
+#![forbid(unsafe_code)]
+
+pub mod accounts;
+pub mod allocator;
+mod dump;
+mod heaps;
+mod lock;
+mod memory;
+mod notices;
+mod reaper;
+mod refusal;
+mod request;
+mod service;
+mod session;
+mod tokens;
+mod wire;
+
+pub use service::{Service, SERVICE_NAME};

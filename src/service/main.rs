@@ -1,0 +1,54 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The allocator service's process.
+
+#![forbid(unsafe_code)]
+
+use anyhow::{Context, Result};
+use berth_service::{allocator, Service, SERVICE_NAME};
+use hal_binder::ProcessState;
+
+/// Threads that Binder may add: calls are short, and none waits for another.
+const BINDER_THREADS: u32 = 8;
+
+fn main() {
+    init_log();
+    std::panic::set_hook(Box::new(|panic| log::error!("{panic}")));
+    if let Err(error) = try_main() {
+        log::error!("{error:#}");
+        std::process::exit(1);
+    }
+    // The service's thread only returns here if Binder itself failed.
+    log::error!("the Binder thread pool ended");
+    std::process::exit(1);
+}
+
+fn try_main() -> Result<()> {
+    ProcessState::set_thread_pool_max_thread_count(BINDER_THREADS);
+    let service = Service::new().context("the allocator cannot start")?;
+    let object = allocator::new_binder(service);
+    ProcessState::start_thread_pool();
+    allocator::register(&object).with_context(|| format!("{SERVICE_NAME} cannot be registered"))?;
+    log::info!("{SERVICE_NAME} is registered");
+    ProcessState::join_thread_pool();
+    Ok(())
+}
+
+#[cfg(target_os = "android")]
+fn init_log() {
+    android_logger::init_once(
+        android_logger::Config::default()
+            .with_tag("berth.allocator")
+            .with_log_buffer(android_logger::LogId::System)
+            .with_max_level(log::LevelFilter::Info),
+    );
+}
+
+#[cfg(not(target_os = "android"))]
+fn init_log() {
+    env_logger::Builder::from_env(
+        env_logger::Env::default().default_filter_or("info,rsbinder=error"),
+    )
+    .init();
+}

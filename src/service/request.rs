@@ -1,0 +1,242 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! A descriptor that was checked: from here on sizes are numbers that fit and names are names.
+
+use berth_layout::{ImageLayout, ImageRequest, PixelFormat, StridePolicy, Usage};
+use vendor_berth_allocator::aidl::vendor::berth::allocator::{
+    BufferDescriptor::BufferDescriptor, BufferShape::BufferShape, IAllocator,
+    ImageDescriptor::ImageDescriptor,
+};
+
+use crate::refusal::Refusal;
+
+/// Usage that needs what no heap here can give: memory that the CPU cannot reach.
+const UNSUPPORTED_USAGE: Usage = Usage::PROTECTED.union(Usage::GPU_MIPMAP_COMPLETE);
+
+/// All usage bits that a request may have.
+pub(crate) fn supported_usage() -> Usage {
+    let vendors = Usage::VENDOR_MASK | Usage::VENDOR_MASK_HI;
+    let cpu_fields = Usage::CPU_READ_MASK | Usage::CPU_WRITE_MASK;
+    let cpu_values = Usage::CPU_READ_OFTEN | Usage::CPU_WRITE_OFTEN;
+    (Usage::all() - vendors - UNSUPPORTED_USAGE - cpu_fields) | cpu_values
+}
+
+/// The form of what is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Bytes.
+    Linear(u64),
+    /// Pixels, and where they lie.
+    Image(ImageRequest, Box<ImageLayout>),
+    /// Bytes for CPUs only.
+    Region(u64),
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) name: String,
+    pub(crate) shape: Shape,
+    pub(crate) usage: Usage,
+    pub(crate) heap: Option<String>,
+}
+
+impl Request {
+    /// Checks a descriptor against everything that does not depend on what is free or on who asks.
+    /// `max_bytes` is the largest buffer that is ever given.
+    pub(crate) fn check(
+        descriptor: &BufferDescriptor,
+        policy: &StridePolicy,
+        max_bytes: u64,
+    ) -> Result<Request, Refusal> {
+        let name = checked_name("name", &descriptor.name).map_err(Refusal::BadDescriptor)?;
+        let options = &descriptor.options;
+        if options.len() > IAllocator::MAX_OPTIONS as usize {
+            let (given, limit) = (options.len(), IAllocator::MAX_OPTIONS);
+            return Err(Refusal::BadDescriptor(format!("{given} options, at most {limit}")));
+        }
+        if let Some(option) = options.first() {
+            let name: String = option.name.chars().take(64).collect();
+            return Err(Refusal::Unsupported(format!("option {name:?} is not known")));
+        }
+        // AIDL's `long` carries the bits; the sign means nothing.
+        let usage = Usage::from_bits_retain(descriptor.usage as u64);
+        let unknown = usage.unknown_bits() | (usage & UNSUPPORTED_USAGE).bits();
+        if unknown != 0 {
+            return Err(Refusal::Unsupported(format!("usage bits {unknown:#x}")));
+        }
+        let shape = match &descriptor.shape {
+            BufferShape::LinearBytes(bytes) => Shape::Linear(checked_size("linearBytes", *bytes)?),
+            BufferShape::RegionBytes(bytes) => Shape::Region(checked_size("regionBytes", *bytes)?),
+            BufferShape::Image(image) => checked_image(image, usage, policy)?,
+        };
+        let heap = match &descriptor.heap {
+            None => None,
+            Some(heap) => Some(checked_name("heap", heap).map_err(Refusal::BadDescriptor)?),
+        };
+        let request = Request { name, shape, usage, heap };
+        if request.bytes() > max_bytes {
+            return Err(Refusal::TooLarge { asked: request.bytes(), limit: max_bytes });
+        }
+        Ok(request)
+    }
+
+    /// The bytes that the shape needs, 1 or more.
+    pub(crate) fn bytes(&self) -> u64 {
+        match &self.shape {
+            Shape::Linear(bytes) | Shape::Region(bytes) => *bytes,
+            Shape::Image(_, layout) => layout.size,
+        }
+    }
+}
+
+/// A name that can be shown anywhere: not too long, without control characters, which would forge
+/// lines in dumps and in the kernel's files.
+pub(crate) fn checked_name(what: &str, name: &str) -> Result<String, String> {
+    let limit = IAllocator::MAX_NAME_BYTES as usize;
+    if name.len() > limit {
+        return Err(format!("{what} of {} bytes, at most {limit}", name.len()));
+    }
+    if let Some((at, control)) = name.char_indices().find(|(_, char)| char.is_control()) {
+        return Err(format!("{what} has the control character {control:?} at byte {at}"));
+    }
+    Ok(name.to_owned())
+}
+
+fn checked_size(what: &str, bytes: i64) -> Result<u64, Refusal> {
+    match u64::try_from(bytes) {
+        Ok(bytes) if bytes > 0 => Ok(bytes),
+        _ => Err(Refusal::BadDescriptor(format!("{what} is {bytes}, at least 1"))),
+    }
+}
+
+fn checked_image(
+    image: &ImageDescriptor,
+    usage: Usage,
+    policy: &StridePolicy,
+) -> Result<Shape, Refusal> {
+    let extent = |what: &str, value: i32| {
+        u32::try_from(value)
+            .map_err(|_| Refusal::BadDescriptor(format!("{what} is {value}, at least 1")))
+    };
+    let request = ImageRequest {
+        width: extent("width", image.width)?,
+        height: extent("height", image.height)?,
+        layers: extent("layers", image.layers)?,
+        format: PixelFormat::try_from(image.format.0)?,
+        usage,
+    };
+    let layout = ImageLayout::compute(&request, policy)?;
+    Ok(Shape::Image(request, Box::new(layout)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use vendor_berth_allocator::aidl::vendor::berth::allocator::{
+        AllocationOption::AllocationOption, AllocatorError::AllocatorError,
+        PixelFormat::PixelFormat as AidlFormat,
+    };
+
+    const MAX: u64 = 1 << 30;
+
+    fn check(descriptor: &BufferDescriptor) -> Result<Request, Refusal> {
+        Request::check(descriptor, &StridePolicy::DEFAULT, MAX)
+    }
+
+    fn linear(bytes: i64) -> BufferDescriptor {
+        BufferDescriptor { shape: BufferShape::LinearBytes(bytes), ..Default::default() }
+    }
+
+    fn image(width: i32, height: i32, layers: i32, format: i32) -> BufferDescriptor {
+        let format = AidlFormat(format);
+        let image = ImageDescriptor { width, height, layers, format };
+        BufferDescriptor { shape: BufferShape::Image(image), ..Default::default() }
+    }
+
+    fn refused(descriptor: &BufferDescriptor, code: AllocatorError, parts: &[&str]) {
+        let refusal = check(descriptor).unwrap_err();
+        assert_eq!(refusal.code(), code, "{refusal}");
+        for part in parts {
+            assert!(refusal.to_string().contains(part), "{part:?} in {refusal}");
+        }
+    }
+
+    #[test]
+    fn sizes_out_of_range_name_value_and_limit() {
+        refused(&linear(0), AllocatorError::BAD_DESCRIPTOR, &["0", "at least 1"]);
+        refused(&linear(-1), AllocatorError::BAD_DESCRIPTOR, &["-1", "at least 1"]);
+        refused(&linear(1 << 40), AllocatorError::TOO_LARGE, &["1099511627776", "1073741824"]);
+        refused(&linear(i64::MAX), AllocatorError::TOO_LARGE, &["9223372036854775807"]);
+        assert!(check(&linear(MAX as i64)).is_ok());
+        refused(&linear(MAX as i64 + 1), AllocatorError::TOO_LARGE, &[]);
+    }
+
+    #[test]
+    fn images_out_of_range_name_value_and_limit() {
+        let rgba = PixelFormat::Rgba8888.value();
+        refused(&image(0, 1, 1, rgba), AllocatorError::BAD_DESCRIPTOR, &["width is 0"]);
+        refused(&image(1, -5, 1, rgba), AllocatorError::BAD_DESCRIPTOR, &["height is -5"]);
+        refused(&image(1, 1, 0, rgba), AllocatorError::BAD_DESCRIPTOR, &["layers is 0"]);
+        refused(&image(i32::MAX, i32::MAX, 1, rgba), AllocatorError::TOO_LARGE, &["2147483647"]);
+        refused(&image(32_768, 32_768, 1, rgba), AllocatorError::TOO_LARGE, &["4294967296"]);
+        refused(&image(1, 1, 1, 0), AllocatorError::UNSUPPORTED, &["format 0"]);
+        refused(&image(1, 1, 1, 0x22), AllocatorError::UNSUPPORTED, &["0x22"]);
+    }
+
+    #[test]
+    fn unknown_usage_options_and_bad_names_are_refused() {
+        let usage = |usage| BufferDescriptor { usage, ..linear(1) };
+        refused(&usage(1 << 40), AllocatorError::UNSUPPORTED, &["0x10000000000"]);
+        refused(&usage(1 << 14), AllocatorError::UNSUPPORTED, &["0x4000"]);
+        refused(&usage(i64::MIN), AllocatorError::UNSUPPORTED, &["0x8000000000000000"]);
+        refused(&usage(1), AllocatorError::UNSUPPORTED, &["0x1"]);
+        let option = AllocationOption { name: "tiling".into(), value: 1 };
+        let options = BufferDescriptor { options: vec![option], ..linear(1) };
+        refused(&options, AllocatorError::UNSUPPORTED, &["tiling"]);
+        let named = |name: &str| BufferDescriptor { name: name.into(), ..linear(1) };
+        refused(&named("a\0b"), AllocatorError::BAD_DESCRIPTOR, &["\\0", "byte 1"]);
+        refused(&named("a\nname: b"), AllocatorError::BAD_DESCRIPTOR, &["\\n"]);
+        let long = named(&"x".repeat(1 << 20));
+        refused(&long, AllocatorError::BAD_DESCRIPTOR, &["1048576", "127"]);
+        assert!(check(&named(&"\u{1f6a2}".repeat(31))).is_ok());
+        refused(&named(&"\u{1f6a2}".repeat(32)), AllocatorError::BAD_DESCRIPTOR, &["128"]);
+    }
+
+    #[test]
+    fn every_supported_usage_bit_is_accepted() {
+        for usage in supported_usage().iter() {
+            // Six square faces, which suit a cube map and everything else.
+            let format = PixelFormat::Rgba8888.value();
+            let descriptor =
+                BufferDescriptor { usage: usage.bits() as i64, ..image(64, 64, 6, format) };
+            assert!(check(&descriptor).is_ok(), "{usage:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_descriptor_is_judged_and_bounded(
+            name: String, bytes: i64, usage: i64, region: bool, heap: Option<String>
+        ) {
+            let shape =
+                if region { BufferShape::RegionBytes(bytes) } else { BufferShape::LinearBytes(bytes) };
+            let descriptor = BufferDescriptor { name, shape, usage, heap, ..Default::default() };
+            if let Ok(request) = check(&descriptor) {
+                prop_assert!((1..=MAX).contains(&request.bytes()));
+            }
+        }
+
+        #[test]
+        fn any_image_is_judged_and_bounded(
+            width: i32, height: i32, layers: i32,
+            format in proptest::sample::select(PixelFormat::ALL)
+        ) {
+            if let Ok(request) = check(&image(width, height, layers, format.value())) {
+                prop_assert!((1..=MAX).contains(&request.bytes()));
+            }
+        }
+    }
+}

@@ -1,0 +1,430 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The parts of the allocator put together: what each operation does, without Binder.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use berth_kernel::random::Random;
+use berth_kernel::{descriptor_limit, page_size};
+use berth_layout::StridePolicy;
+use hal_binder::{DeathLink, Strong};
+use vendor_berth_allocator::aidl::vendor::berth::allocator::{
+    Access::Access, BufferDescriptor::BufferDescriptor, IAllocator,
+    IAllocatorCallback::IAllocatorCallback,
+};
+
+use crate::accounts::{within, Accounts, Limits};
+use crate::heaps::{Choice, Heaps};
+use crate::lock::lock;
+use crate::memory::{Memory, Place};
+use crate::notices::Notices;
+use crate::reaper::{Cause, Reaper};
+use crate::refusal::{Refusal, Scope};
+use crate::request::{checked_name, Request};
+use crate::session::{Holding, Role, Session};
+use crate::tokens::{Permit, Tokens};
+
+/// The name under which the service is found.
+pub const SERVICE_NAME: &str = "vendor.berth.allocator.IAllocator/default";
+
+/// What happened since the service started.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) allocated: AtomicU64,
+    pub(crate) refusals: AtomicU64,
+    pub(crate) dead_clients: AtomicU64,
+}
+
+/// A session and the service's own hold on its client. The hold is here and not in the session, so
+/// that releasing the session object cannot race with the news of the client's death.
+struct Registered {
+    session: Arc<Session>,
+    callback: Strong<dyn IAllocatorCallback>,
+    death: Option<DeathLink>,
+}
+
+/// The allocator.
+pub struct Service {
+    pub(crate) heaps: Heaps,
+    pub(crate) accounts: Arc<Accounts>,
+    pub(crate) tokens: Tokens,
+    pub(crate) counters: Counters,
+    pub(crate) reaper: Arc<Reaper>,
+    policy: StridePolicy,
+    page_bytes: u64,
+    notices: Notices,
+    next_id: AtomicI64,
+    sessions: Mutex<HashMap<i64, Registered>>,
+}
+
+impl Service {
+    /// Builds the service for the kernel at hand, with limits after the machine's memory and this
+    /// process's descriptors.
+    pub fn new() -> io::Result<Arc<Service>> {
+        let memory = berth_kernel::meminfo::MemInfo::read().map_err(io::Error::other)?;
+        let descriptors = descriptor_limit::raise().map_err(io::Error::other)?;
+        Service::with_limits(Limits::of_machine(memory.total, descriptors))
+    }
+
+    /// Builds the service with limits of the caller's choice.
+    pub fn with_limits(limits: Limits) -> io::Result<Arc<Service>> {
+        let (reaper, reports) = Reaper::new();
+        let service = Arc::new(Service {
+            heaps: Heaps::discover(),
+            accounts: Arc::new(Accounts::new(limits)),
+            tokens: Tokens::new(Random::open().map_err(io::Error::other)?),
+            counters: Counters::default(),
+            reaper: Arc::new(reaper),
+            policy: StridePolicy::DEFAULT,
+            page_bytes: page_size(),
+            notices: Notices::start()?,
+            next_id: AtomicI64::new(1),
+            sessions: Mutex::default(),
+        });
+        Reaper::start(reports, Arc::downgrade(&service))?;
+        Ok(service)
+    }
+
+    /// The kernel's page size in bytes.
+    pub(crate) fn page_bytes(&self) -> u64 {
+        self.page_bytes
+    }
+
+    /// The largest buffer that is ever given, in bytes.
+    pub(crate) fn max_buffer_bytes(&self) -> u64 {
+        self.accounts.limits().buffer_bytes
+    }
+
+    /// Judges a descriptor and chooses its heap.
+    pub(crate) fn judge(
+        &self,
+        descriptor: &BufferDescriptor,
+    ) -> Result<(Request, Choice<'_>), Refusal> {
+        let request = Request::check(descriptor, &self.policy, self.max_buffer_bytes())?;
+        let choice = self.heaps.choose(&request)?;
+        Ok((request, choice))
+    }
+
+    /// Opens a session for a client that lives as long as `callback` does.
+    pub(crate) fn open_session(
+        &self,
+        uid: u32,
+        pid: i32,
+        name: &str,
+        callback: &Strong<dyn IAllocatorCallback>,
+    ) -> Result<Arc<Session>, Refusal> {
+        let name = checked_name("session name", name).map_err(Refusal::BadArgument)?;
+        let charge = self.accounts.admit_session(uid)?;
+        let session = Arc::new(Session::new(self.new_id(), pid, name, charge));
+        let id = session.id;
+        // Registered before it is watched: a death that comes at once finds what it ends.
+        let callback = callback.clone();
+        let entry =
+            Registered { session: session.clone(), callback: callback.clone(), death: None };
+        lock(&self.sessions).insert(id, entry);
+        let reaper = self.reaper.clone();
+        let watched = DeathLink::new(&callback, move || reaper.report(id, Cause::Died));
+        match watched {
+            Ok(death) => {
+                let mut sessions = lock(&self.sessions);
+                match sessions.get_mut(&id) {
+                    Some(entry) => entry.death = Some(death),
+                    // It died meanwhile. The link goes after the lock.
+                    None => drop((sessions, death)),
+                }
+                Ok(session)
+            }
+            Err(status) => {
+                self.end_session(id, Cause::Died);
+                Err(Refusal::BadArgument(format!("the callback cannot be watched: {status}")))
+            }
+        }
+    }
+
+    /// Ends a session, once; later calls find nothing.
+    pub(crate) fn end_session(&self, id: i64, cause: Cause) {
+        let Some(entry) = lock(&self.sessions).remove(&id) else { return };
+        if cause == Cause::Died {
+            self.counters.dead_clients.fetch_add(1, Ordering::Relaxed);
+        }
+        let session = &entry.session;
+        let holdings = session.end();
+        log::debug!(
+            "session {id} of uid {} ended ({cause:?}) with {} buffers",
+            session.uid,
+            holdings.len()
+        );
+        self.let_go(id, holdings);
+    }
+
+    /// Allocates `count` buffers, all or none, and returns their ids in the session.
+    pub(crate) fn allocate(
+        &self,
+        session: &Session,
+        descriptor: &BufferDescriptor,
+        count: i32,
+    ) -> Result<Vec<i64>, Refusal> {
+        let count = self.checked_count("count", i64::from(count))?;
+        let (request, choice) = self.judge(descriptor)?;
+        let bytes = self.whole_pages(request.bytes())?;
+        let too_large = Refusal::TooLarge { asked: bytes, limit: self.max_buffer_bytes() };
+        let batch_bytes = bytes.checked_mul(count).ok_or(too_large)?;
+        let limits = self.accounts.limits();
+        let room =
+            session.reserve(count, batch_bytes, limits.session_buffers, limits.session_bytes)?;
+        let mut charge = self.accounts.admit(session.uid, bytes, count)?;
+        let request = Arc::new(request);
+        let mut batch = Vec::with_capacity(count as usize);
+        for _ in 0..count {
+            let own = charge.split_buffer(bytes);
+            let memory = Memory::allocate(&request, choice, bytes, own)?;
+            batch.push((self.new_id(), Arc::new(memory)));
+        }
+        let ids = batch.iter().map(|(id, _)| *id).collect();
+        room.fill(batch)?;
+        self.counters.allocated.fetch_add(count, Ordering::Relaxed);
+        Ok(ids)
+    }
+
+    /// Gives buffers up, all or none.
+    pub(crate) fn free(&self, session: &Session, ids: &[i64]) -> Result<(), Refusal> {
+        self.checked_count("number of ids", ids.len() as i64)?;
+        let removed = session.remove(ids)?;
+        self.let_go(session.id, removed);
+        Ok(())
+    }
+
+    /// Makes a token for a buffer that the session owns.
+    pub(crate) fn share(
+        &self,
+        session: &Session,
+        id: i64,
+        permit: Permit,
+    ) -> Result<[u8; 16], Refusal> {
+        let holding = session.get(id)?;
+        if permit.access == Access::READ_ONLY && holding.memory.is_dma_buf() {
+            // Said now and not when somebody tries to acquire it.
+            holding.memory.open(Access::READ_ONLY)?;
+        }
+        let (token_id, token) = self.tokens.issue(&holding.memory, permit)?;
+        let max_tokens = self.accounts.limits().session_tokens;
+        let noted = session.add_token(id, token_id, max_tokens, |ids| self.tokens.sweep(ids));
+        if noted.is_err() {
+            self.tokens.revoke(&[token_id]);
+        }
+        noted.map(|()| token)
+    }
+
+    /// Lets a session take part in the buffer that a token stands for.
+    pub(crate) fn acquire(
+        &self,
+        session: &Session,
+        caller_uid: u32,
+        token: &[u8; 16],
+    ) -> Result<(i64, Holding), Refusal> {
+        // A session that is full or closed does not use the token up.
+        let max_buffers = self.accounts.limits().session_buffers;
+        let held = session.held()?;
+        within(Scope::Session, "buffers", held.owned + held.taken, 1, max_buffers)
+            .map_err(Refusal::TooManyBuffers)?;
+        let (memory, access) = self.tokens.redeem(token, caller_uid)?;
+        let place = Place { session: session.id, buffer: self.new_id() };
+        if !memory.join(place) {
+            return Err(Refusal::BadToken);
+        }
+        let holding = Holding { memory, role: Role::Taker(access) };
+        if let Err(refusal) = session.take(place.buffer, holding.clone(), max_buffers) {
+            holding.memory.leave(place);
+            return Err(refusal);
+        }
+        Ok((place.buffer, holding))
+    }
+
+    /// All sessions at this moment.
+    pub(crate) fn sessions(&self) -> Vec<Arc<Session>> {
+        let mut sessions: Vec<_> =
+            lock(&self.sessions).values().map(|entry| entry.session.clone()).collect();
+        sessions.sort_unstable_by_key(|session| session.id);
+        sessions
+    }
+
+    /// Closes what a session held: tokens go, takers are told, memory that nobody else takes part
+    /// in is closed here, without a lock.
+    fn let_go(&self, session: i64, holdings: Vec<(i64, Holding)>) {
+        let mut told: HashMap<i64, Vec<i64>> = HashMap::new();
+        for (id, holding) in &holdings {
+            match &holding.role {
+                Role::Taker(_) => holding.memory.leave(Place { session, buffer: *id }),
+                Role::Owner(tokens) => {
+                    self.tokens.revoke(tokens);
+                    for taker in holding.memory.end_sharing() {
+                        told.entry(taker.session).or_default().push(taker.buffer);
+                    }
+                }
+            }
+        }
+        for (taker, buffers) in told {
+            let callback = lock(&self.sessions).get(&taker).map(|entry| entry.callback.clone());
+            if let Some(callback) = callback {
+                self.notices.shared_gone(callback, buffers);
+            }
+        }
+    }
+
+    fn new_id(&self) -> i64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn checked_count(&self, what: &str, count: i64) -> Result<u64, Refusal> {
+        let limit = i64::from(IAllocator::MAX_BATCH);
+        match u64::try_from(count) {
+            Ok(checked) if (1..=limit).contains(&count) => Ok(checked),
+            _ => Err(Refusal::BadArgument(format!("{what} is {count}, 1 to {limit}"))),
+        }
+    }
+
+    fn whole_pages(&self, bytes: u64) -> Result<u64, Refusal> {
+        let limit = self.max_buffer_bytes();
+        bytes
+            .checked_next_multiple_of(self.page_bytes)
+            .ok_or(Refusal::TooLarge { asked: bytes, limit })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use vendor_berth_allocator::aidl::vendor::berth::allocator::{
+        AllocatorError::AllocatorError, BufferShape::BufferShape,
+        IAllocatorCallback::BnAllocatorCallback,
+    };
+
+    struct Deaf;
+
+    impl hal_binder::Interface for Deaf {}
+
+    impl IAllocatorCallback for Deaf {
+        fn onSharedBufferGone(&self, _ids: &[i64]) -> hal_binder::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn service() -> Arc<Service> {
+        Service::with_limits(Limits::of_machine(1 << 30, 4096)).unwrap()
+    }
+
+    fn session(service: &Service) -> Arc<Session> {
+        let callback = hal_binder::new_binder!(BnAllocatorCallback, Deaf);
+        service.open_session(10_001, 1, "test", &callback).unwrap()
+    }
+
+    fn region(bytes: i64) -> BufferDescriptor {
+        BufferDescriptor { shape: BufferShape::RegionBytes(bytes), ..Default::default() }
+    }
+
+    fn permit() -> Permit {
+        let lifetime = Duration::from_secs(60);
+        Permit { recipient_uid: 10_002, uses: 8, lifetime, access: Access::READ_WRITE }
+    }
+
+    #[test]
+    fn what_is_freed_leaves_nothing_in_the_books() {
+        let service = service();
+        let session = session(&service);
+        let ids = service.allocate(&session, &region(5000), 64).unwrap();
+        assert_eq!(service.accounts.service().bytes, 64 * 8192);
+        assert_eq!(session.held().unwrap().owned, 64);
+        service.free(&session, &ids).unwrap();
+        assert_eq!(service.accounts.service().buffers, 0);
+        assert_eq!(session.held().unwrap(), Default::default());
+    }
+
+    #[test]
+    fn a_batch_that_fails_leaves_nothing_in_the_books() {
+        let service = service();
+        let session = session(&service);
+        let quarter = service.max_buffer_bytes() as i64;
+        let refusal = service.allocate(&session, &region(quarter), 3).unwrap_err();
+        assert_eq!(refusal.code(), AllocatorError::QUOTA_EXCEEDED, "{refusal}");
+        assert_eq!(service.accounts.service().buffers, 0);
+        assert_eq!(session.held().unwrap(), Default::default());
+    }
+
+    #[test]
+    fn free_is_all_or_nothing_and_happens_once() {
+        let service = service();
+        let session = session(&service);
+        let ids = service.allocate(&session, &region(1), 2).unwrap();
+        let (first, second) = (ids[0], ids[1]);
+        for wrong in [vec![first, 999_999], vec![first, first], vec![-1]] {
+            let refusal = service.free(&session, &wrong).unwrap_err();
+            assert_eq!(refusal.code(), AllocatorError::NOT_FOUND, "{wrong:?}");
+        }
+        assert_eq!(session.held().unwrap().owned, 2);
+        service.free(&session, &[first, second]).unwrap();
+        assert_eq!(service.free(&session, &[first]), Err(Refusal::NotFound(first)));
+        assert_eq!(service.free(&session, &[]).unwrap_err().code(), AllocatorError::BAD_ARGUMENT);
+    }
+
+    #[test]
+    fn a_session_ends_once_whatever_ends_it() {
+        let service = service();
+        let session = session(&service);
+        service.allocate(&session, &region(4096), 8).unwrap();
+        service.end_session(session.id, Cause::Died);
+        service.end_session(session.id, Cause::Released);
+        assert_eq!(service.counters.dead_clients.load(Ordering::Relaxed), 1);
+        assert_eq!(service.accounts.service().buffers, 0);
+        assert_eq!(service.allocate(&session, &region(1), 1).unwrap_err(), Refusal::SessionClosed);
+        drop(session);
+        assert_eq!(service.accounts.service(), Default::default());
+    }
+
+    #[test]
+    fn acquired_memory_outlives_its_owners_session_and_stays_charged_to_the_owner() {
+        let service = service();
+        let owner = session(&service);
+        let taker = session(&service);
+        let id = service.allocate(&owner, &region(4096), 1).unwrap()[0];
+        let token = service.share(&owner, id, permit()).unwrap();
+        let (taken, _) = service.acquire(&taker, 10_002, &token).unwrap();
+        service.end_session(owner.id, Cause::Closed);
+        assert_eq!(service.accounts.service().buffers, 1);
+        assert_eq!(service.acquire(&taker, 10_002, &token).unwrap_err(), Refusal::BadToken);
+        service.free(&taker, &[taken]).unwrap();
+        assert_eq!(service.accounts.service().buffers, 0);
+        assert_eq!(service.tokens.len(), 0);
+    }
+
+    #[test]
+    fn a_taker_cannot_share_on() {
+        let service = service();
+        let (owner, taker) = (session(&service), session(&service));
+        let id = service.allocate(&owner, &region(4096), 1).unwrap()[0];
+        let token = service.share(&owner, id, permit()).unwrap();
+        let (taken, _) = service.acquire(&taker, 10_002, &token).unwrap();
+        let refusal = service.share(&taker, taken, permit()).unwrap_err();
+        assert_eq!(refusal.code(), AllocatorError::UNSUPPORTED);
+        assert_eq!(service.tokens.len(), 1, "the refused token is gone");
+    }
+
+    #[test]
+    fn tokens_are_limited_and_expired_ones_make_room() {
+        let limits = Limits { session_tokens: 2, ..Limits::of_machine(1 << 30, 4096) };
+        let service = Service::with_limits(limits).unwrap();
+        let session = session(&service);
+        let id = service.allocate(&session, &region(1), 1).unwrap()[0];
+        let short = Permit { lifetime: Duration::ZERO, ..permit() };
+        service.share(&session, id, short).unwrap();
+        service.share(&session, id, permit()).unwrap();
+        service.share(&session, id, permit()).unwrap();
+        let refusal = service.share(&session, id, permit()).unwrap_err();
+        assert_eq!(refusal.code(), AllocatorError::QUOTA_EXCEEDED);
+        assert_eq!(service.tokens.len(), 2);
+    }
+}

@@ -1,0 +1,260 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The table of what one client holds. It knows nothing of heaps or Binder; `service` fills it.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use vendor_berth_allocator::aidl::vendor::berth::allocator::Access::Access;
+
+use crate::accounts::{within, Charge};
+use crate::lock::lock;
+use crate::memory::Memory;
+use crate::refusal::{Refusal, Scope};
+use crate::tokens::TokenId;
+
+/// How a session came to hold a buffer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It allocated the buffer, and gave out these tokens for it.
+    Owner(Vec<TokenId>),
+    /// It acquired the buffer, for this access.
+    Taker(Access),
+}
+
+/// A buffer in a session.
+#[derive(Debug, Clone)]
+pub(crate) struct Holding {
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) role: Role,
+}
+
+impl Holding {
+    /// What the session may do with the buffer.
+    pub(crate) fn access(&self) -> Access {
+        match self.role {
+            Role::Owner(_) => Access::READ_WRITE,
+            Role::Taker(access) => access,
+        }
+    }
+}
+
+/// What a session holds, in figures.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// Buffers that it allocated.
+    pub(crate) owned: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// Buffers that it acquired.
+    pub(crate) taken: u64,
+    /// Tokens that it gave out.
+    pub(crate) tokens: u64,
+}
+
+#[derive(Debug)]
+struct Table {
+    open: bool,
+    buffers: BTreeMap<i64, Holding>,
+    held: Held,
+}
+
+/// One client's session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: i64,
+    /// Who opened it, as the kernel reported.
+    pub(crate) uid: u32,
+    /// The process that opened it; for people only, as pids are used again.
+    pub(crate) pid: i32,
+    pub(crate) name: String,
+    pub(crate) since: Instant,
+    _charge: Charge,
+    table: Mutex<Table>,
+}
+
+/// Room in a session for a batch that is being allocated; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Room<'session> {
+    session: &'session Session,
+    buffers: u64,
+    bytes: u64,
+}
+
+impl Session {
+    pub(crate) fn new(id: i64, pid: i32, name: String, charge: Charge) -> Session {
+        let table = Table { open: true, buffers: BTreeMap::new(), held: Held::default() };
+        Session {
+            id,
+            uid: charge.uid(),
+            pid,
+            name,
+            since: Instant::now(),
+            _charge: charge,
+            table: Mutex::new(table),
+        }
+    }
+
+    /// What it holds, or that it has ended.
+    pub(crate) fn held(&self) -> Result<Held, Refusal> {
+        self.with_open(|table| Ok(table.held))
+    }
+
+    /// Takes room for a batch before the kernel is asked for it.
+    pub(crate) fn reserve(
+        &self,
+        buffers: u64,
+        bytes: u64,
+        max_buffers: u64,
+        max_bytes: u64,
+    ) -> Result<Room<'_>, Refusal> {
+        self.with_open(|table| {
+            let held = &mut table.held;
+            within(Scope::Session, "buffers", held.owned + held.taken, buffers, max_buffers)
+                .map_err(Refusal::TooManyBuffers)?;
+            within(Scope::Session, "bytes", held.bytes, bytes, max_bytes)
+                .map_err(Refusal::OverQuota)?;
+            held.owned += buffers;
+            held.bytes += bytes;
+            Ok(Room { session: self, buffers, bytes })
+        })
+    }
+
+    /// Adds a buffer that was acquired.
+    pub(crate) fn take(&self, id: i64, holding: Holding, max_buffers: u64) -> Result<(), Refusal> {
+        self.with_open(|table| {
+            let held = &mut table.held;
+            within(Scope::Session, "buffers", held.owned + held.taken, 1, max_buffers)
+                .map_err(Refusal::TooManyBuffers)?;
+            held.taken += 1;
+            table.buffers.insert(id, holding);
+            Ok(())
+        })
+    }
+
+    /// A buffer of the session.
+    pub(crate) fn get(&self, id: i64) -> Result<Holding, Refusal> {
+        self.with_open(|table| table.buffers.get(&id).cloned().ok_or(Refusal::NotFound(id)))
+    }
+
+    /// At most `count` buffers with an id above `after`, in order.
+    pub(crate) fn list(&self, after: i64, count: usize) -> Result<Vec<(i64, Holding)>, Refusal> {
+        self.with_open(|table| {
+            let range = (Bound::Excluded(after), Bound::Unbounded);
+            Ok(table.buffers.range(range).take(count).map(|(id, h)| (*id, h.clone())).collect())
+        })
+    }
+
+    /// Notes a token for a buffer of the session's own. `sweep` is given the buffer's tokens to
+    /// forget the useless ones of, if the limit is reached.
+    pub(crate) fn add_token(
+        &self,
+        id: i64,
+        token: TokenId,
+        max_tokens: u64,
+        sweep: impl Fn(&mut Vec<TokenId>),
+    ) -> Result<(), Refusal> {
+        self.with_open(|table| {
+            if table.held.tokens >= max_tokens {
+                let mut left = 0;
+                for holding in table.buffers.values_mut() {
+                    if let Role::Owner(tokens) = &mut holding.role {
+                        sweep(tokens);
+                        left += tokens.len() as u64;
+                    }
+                }
+                table.held.tokens = left;
+            }
+            within(Scope::Session, "open tokens", table.held.tokens, 1, max_tokens)
+                .map_err(Refusal::OverQuota)?;
+            let holding = table.buffers.get_mut(&id).ok_or(Refusal::NotFound(id))?;
+            match &mut holding.role {
+                Role::Taker(_) => Err(Refusal::Unsupported(format!("sharing buffer {id} on"))),
+                Role::Owner(tokens) => {
+                    tokens.push(token);
+                    table.held.tokens += 1;
+                    Ok(())
+                }
+            }
+        })
+    }
+
+    /// Removes buffers: all of them, or none if one is unknown or named twice.
+    pub(crate) fn remove(&self, ids: &[i64]) -> Result<Vec<(i64, Holding)>, Refusal> {
+        self.with_open(|table| {
+            let mut removed = Vec::with_capacity(ids.len());
+            for &id in ids {
+                match table.buffers.remove(&id) {
+                    Some(holding) => removed.push((id, holding)),
+                    None => {
+                        table.buffers.extend(removed);
+                        return Err(Refusal::NotFound(id));
+                    }
+                }
+            }
+            for (_, holding) in &removed {
+                table.held.forget(holding);
+            }
+            Ok(removed)
+        })
+    }
+
+    /// Ends the session and hands over what it held; nothing can be added any more.
+    pub(crate) fn end(&self) -> Vec<(i64, Holding)> {
+        let mut table = lock(&self.table);
+        table.open = false;
+        table.held = Held::default();
+        std::mem::take(&mut table.buffers).into_iter().collect()
+    }
+
+    fn with_open<T>(
+        &self,
+        act: impl FnOnce(&mut Table) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let mut table = lock(&self.table);
+        if !table.open {
+            return Err(Refusal::SessionClosed);
+        }
+        act(&mut table)
+    }
+}
+
+impl Held {
+    fn forget(&mut self, holding: &Holding) {
+        match &holding.role {
+            Role::Owner(tokens) => {
+                self.owned = self.owned.saturating_sub(1);
+                self.bytes = self.bytes.saturating_sub(holding.memory.bytes);
+                self.tokens = self.tokens.saturating_sub(tokens.len() as u64);
+            }
+            Role::Taker(_) => self.taken = self.taken.saturating_sub(1),
+        }
+    }
+}
+
+impl Room<'_> {
+    /// Fills the room: `buffers` are those that it was taken for.
+    pub(crate) fn fill(mut self, buffers: Vec<(i64, Arc<Memory>)>) -> Result<(), Refusal> {
+        self.session.with_open(|table| {
+            self.buffers = 0;
+            self.bytes = 0;
+            let owned = |memory| Holding { memory, role: Role::Owner(Vec::new()) };
+            table.buffers.extend(buffers.into_iter().map(|(id, memory)| (id, owned(memory))));
+            Ok(())
+        })
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        let mut table = lock(&self.session.table);
+        // A session that ended meanwhile holds nothing any more, this room included.
+        if table.open {
+            table.held.owned = table.held.owned.saturating_sub(self.buffers);
+            table.held.bytes = table.held.bytes.saturating_sub(self.bytes);
+        }
+    }
+}
