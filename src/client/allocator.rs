@@ -1,0 +1,87 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The way to the service.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use hal_binder::{ProcessState, Strong};
+use vendor_berth_allocator::aidl::vendor::berth::allocator::{
+    AllocatorCapabilities::AllocatorCapabilities, AllocatorStats::AllocatorStats,
+    IAllocator::IAllocator,
+};
+
+use crate::session::Session;
+use crate::{BufferRequest, Error};
+
+/// The name under which the service is registered.
+pub const SERVICE_NAME: &str = "vendor.berth.allocator.IAllocator/default";
+
+/// How long a service that is not there is left alone between two looks.
+const LOOKUP_INTERVAL: Duration = Duration::from_millis(20);
+
+/// A connection to the allocator service; may be used from several threads, and cloned.
+#[derive(Debug, Clone)]
+pub struct Allocator(Strong<dyn IAllocator>);
+
+impl Allocator {
+    /// Finds the service; waits until it is registered, on Android starting it if it is lazy.
+    pub fn connect() -> Result<Allocator, Error> {
+        // Deaths and notices arrive on Binder threads.
+        ProcessState::start_thread_pool();
+        Ok(Allocator(hal_binder::wait_for_interface(SERVICE_NAME)?))
+    }
+
+    /// Finds the service within a time.
+    pub fn connect_within(within: Duration) -> Result<Allocator, Error> {
+        ProcessState::start_thread_pool();
+        let began = Instant::now();
+        loop {
+            let last = match hal_binder::check_interface(SERVICE_NAME) {
+                Ok(service) => return Ok(Allocator(service)),
+                Err(status) => hal_binder::message(&status),
+            };
+            if began.elapsed() >= within {
+                return Err(Error::NotFound { name: SERVICE_NAME.to_owned(), within, last });
+            }
+            std::thread::sleep(LOOKUP_INTERVAL);
+        }
+    }
+
+    /// What the service can do on this kernel, and its limits.
+    pub fn capabilities(&self) -> Result<AllocatorCapabilities, Error> {
+        Ok(self.0.getCapabilities()?)
+    }
+
+    /// Whether a request can ever succeed; the answer may be kept.
+    pub fn is_supported(&self, request: &BufferRequest) -> Result<bool, Error> {
+        Ok(self.0.isSupported(&request.descriptor())?)
+    }
+
+    /// Opens a session. `name` says who the client is, for dumps and logs.
+    pub fn open_session(&self, name: &str) -> Result<Session, Error> {
+        self.open_session_with(name, |_| {})
+    }
+
+    /// Opens a session that calls `on_shared_gone`, on a Binder thread, with the ids of acquired
+    /// buffers that their owner gave up. The buffers stay in this session, and stay valid.
+    pub fn open_session_with(
+        &self,
+        name: &str,
+        on_shared_gone: impl Fn(&[i64]) + Send + Sync + 'static,
+    ) -> Result<Session, Error> {
+        Session::open(&self.0, name, on_shared_gone)
+    }
+
+    /// What the service holds.
+    pub fn stats(&self) -> Result<AllocatorStats, Error> {
+        Ok(self.0.getStats()?)
+    }
+
+    /// Writes the service's dump to a descriptor; `args` as `--help` lists them. For root, system
+    /// and shell only.
+    pub fn dump(&self, to: OwnedFd, args: &[&str]) -> Result<(), Error> {
+        Ok(hal_binder::dump(SERVICE_NAME, &self.0, to, args)?)
+    }
+}

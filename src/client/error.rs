@@ -1,0 +1,77 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! What can go wrong for a client.
+
+use std::time::Duration;
+
+use berth_kernel::mapping::OutOfRange;
+use berth_kernel::KernelError;
+use hal_binder::Status;
+
+/// The service's error codes, `AllocatorError` of the interface.
+pub use vendor_berth_allocator::aidl::vendor::berth::allocator::AllocatorError::AllocatorError as RefusalCode;
+
+/// Why an operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The service refused; nothing changed.
+    #[error("{message}")]
+    Refused {
+        /// Which of its errors.
+        code: RefusalCode,
+        /// What it says: value and limit.
+        message: String,
+    },
+    /// No service was registered in time.
+    #[error("{name} was not there within {within:?}: {last}")]
+    NotFound {
+        /// The name that was looked up.
+        name: String,
+        /// How long it was waited for.
+        within: Duration,
+        /// What the last attempt said.
+        last: String,
+    },
+    /// The service's process ended. Descriptors and mappings stay valid.
+    #[error("the allocator service died: {0}")]
+    ServiceDied(String),
+    /// The call or its answer did not cross Binder.
+    #[error("Binder: {0}")]
+    Transport(String),
+    /// The answer contradicts itself or what the kernel says.
+    #[error("the allocator answered nonsense: {0}")]
+    BadAnswer(String),
+    /// The kernel refused a mapping, a bracket of CPU access or a question.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// An access left the buffer.
+    #[error(transparent)]
+    OutOfRange(#[from] OutOfRange),
+    /// The buffer may only be read.
+    #[error("buffer {0} may only be read")]
+    ReadOnly(i64),
+}
+
+impl Error {
+    /// The service's error code, if it was the service that refused.
+    pub fn refusal(&self) -> Option<RefusalCode> {
+        match self {
+            Error::Refused { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+}
+
+impl From<Status> for Error {
+    fn from(status: Status) -> Error {
+        let message = hal_binder::message(&status);
+        if hal_binder::is_dead(&status) {
+            Error::ServiceDied(message)
+        } else if status.exception_code() == hal_binder::SERVICE_SPECIFIC {
+            Error::Refused { code: RefusalCode(status.service_specific_error()), message }
+        } else {
+            Error::Transport(message)
+        }
+    }
+}

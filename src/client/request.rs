@@ -1,0 +1,95 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! What to allocate, put together step by step.
+
+use berth_layout::{PixelFormat, Usage};
+use vendor_berth_allocator::aidl::vendor::berth::allocator::{
+    BufferDescriptor::BufferDescriptor, BufferShape::BufferShape, ImageDescriptor::ImageDescriptor,
+    PixelFormat::PixelFormat as AidlFormat,
+};
+
+/// A request for buffers. Numbers that the interface cannot carry become its largest, which the
+/// service refuses by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BufferRequest {
+    shape: RequestShape,
+    layers: u32,
+    usage: Usage,
+    name: String,
+    heap: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RequestShape {
+    Linear(u64),
+    Region(u64),
+    Image { width: u32, height: u32, format: PixelFormat },
+}
+
+impl BufferRequest {
+    fn new(shape: RequestShape) -> BufferRequest {
+        let usage = Usage::CPU_READ_OFTEN | Usage::CPU_WRITE_OFTEN;
+        BufferRequest { shape, layers: 1, usage, name: String::new(), heap: None }
+    }
+
+    /// A linear buffer of so many bytes, for CPU use unless [`usage`](Self::usage) says otherwise.
+    pub fn linear(bytes: u64) -> BufferRequest {
+        BufferRequest::new(RequestShape::Linear(bytes))
+    }
+
+    /// A region of shared memory of so many bytes, for CPUs only.
+    pub fn region(bytes: u64) -> BufferRequest {
+        BufferRequest::new(RequestShape::Region(bytes))
+    }
+
+    /// An image of one layer; width and height in pixels.
+    pub fn image(width: u32, height: u32, format: PixelFormat) -> BufferRequest {
+        BufferRequest::new(RequestShape::Image { width, height, format })
+    }
+
+    /// So many layers of an image.
+    pub fn layers(self, layers: u32) -> BufferRequest {
+        BufferRequest { layers, ..self }
+    }
+
+    /// What the buffer is used for; decides the alignment of rows.
+    pub fn usage(self, usage: Usage) -> BufferRequest {
+        BufferRequest { usage, ..self }
+    }
+
+    /// What it is for, for people: kernel, dumps and logs show it.
+    pub fn name(self, name: impl Into<String>) -> BufferRequest {
+        BufferRequest { name: name.into(), ..self }
+    }
+
+    /// From this heap and no other.
+    pub fn heap(self, heap: impl Into<String>) -> BufferRequest {
+        BufferRequest { heap: Some(heap.into()), ..self }
+    }
+
+    /// The request as the interface carries it.
+    pub fn descriptor(&self) -> BufferDescriptor {
+        let int = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+        let long = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        BufferDescriptor {
+            name: self.name.clone(),
+            shape: match self.shape {
+                RequestShape::Linear(bytes) => BufferShape::LinearBytes(long(bytes)),
+                RequestShape::Region(bytes) => BufferShape::RegionBytes(long(bytes)),
+                RequestShape::Image { width, height, format } => {
+                    BufferShape::Image(ImageDescriptor {
+                        width: int(width),
+                        height: int(height),
+                        layers: int(self.layers),
+                        format: AidlFormat(format.value()),
+                    })
+                }
+            },
+            // AIDL's `long` carries the bits; the sign means nothing.
+            usage: self.usage.bits() as i64,
+            heap: self.heap.clone(),
+            options: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! A session: what this process holds at the service.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hal_binder::{Interface, Strong};
+use vendor_berth_allocator::aidl::vendor::berth::allocator::{
+    Access::Access,
+    BufferInfo::BufferInfo,
+    IAllocator::{IAllocator, MAX_BATCH},
+    IAllocatorCallback::{BnAllocatorCallback, IAllocatorCallback},
+    IAllocatorSession::IAllocatorSession,
+    SessionConfig::SessionConfig,
+    SessionStats::SessionStats,
+    ShareOptions::ShareOptions,
+    ShareToken::ShareToken,
+};
+
+use crate::buffer::Buffer;
+use crate::{BufferRequest, Error};
+
+/// A right to acquire a buffer: 128 secret bits, to be sent over a channel that you trust.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Token(pub [u8; 16]);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // A secret has no place in a log.
+        f.write_str("Token(…)")
+    }
+}
+
+/// Whom a token lets in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SharePermit {
+    /// The uid that may use it.
+    pub recipient_uid: u32,
+    /// How often.
+    pub uses: u32,
+    /// How long from now; counted in whole milliseconds.
+    pub lifetime: Duration,
+    /// The access that it gives; `READ_ONLY` for regions only.
+    pub access: Access,
+}
+
+impl SharePermit {
+    /// One use within ten seconds, read and write.
+    pub fn once(recipient_uid: u32) -> SharePermit {
+        let lifetime = Duration::from_secs(10);
+        SharePermit { recipient_uid, uses: 1, lifetime, access: Access::READ_WRITE }
+    }
+
+    /// The same for reading only.
+    pub fn read_only(self) -> SharePermit {
+        SharePermit { access: Access::READ_ONLY, ..self }
+    }
+}
+
+/// This process's session at the service; ends with the last clone of it and the last buffer of it,
+/// by [`close`](Session::close), or with the process. May be used from several threads.
+#[derive(Debug, Clone)]
+pub struct Session {
+    binder: Strong<dyn IAllocatorSession>,
+    /// The death token: the service's reference to it dies with this process.
+    _callback: Arc<Strong<dyn IAllocatorCallback>>,
+}
+
+impl Session {
+    pub(crate) fn open(
+        allocator: &Strong<dyn IAllocator>,
+        name: &str,
+        on_shared_gone: impl Fn(&[i64]) + Send + Sync + 'static,
+    ) -> Result<Session, Error> {
+        let listener = Listener(on_shared_gone);
+        let callback = hal_binder::new_binder!(BnAllocatorCallback, listener);
+        let config = SessionConfig { name: name.to_owned() };
+        let binder = allocator.openSession(&config, &callback)?;
+        Ok(Session { binder, _callback: Arc::new(callback) })
+    }
+
+    /// Allocates `count` buffers, 1 to [`MAX_BATCH`], in one call: all of them or none.
+    pub fn allocate(&self, request: &BufferRequest, count: usize) -> Result<Vec<Buffer>, Error> {
+        let count = i32::try_from(count).unwrap_or(i32::MAX);
+        let buffers = self.binder.allocate(&request.descriptor(), count)?;
+        buffers.into_iter().map(|buffer| Buffer::new(self, buffer)).collect()
+    }
+
+    /// Allocates one buffer.
+    pub fn allocate_one(&self, request: &BufferRequest) -> Result<Buffer, Error> {
+        let mut buffers = self.allocate(request, 1)?;
+        buffers.pop().ok_or_else(|| Error::BadAnswer("no buffer where one was due".to_owned()))
+    }
+
+    /// Gives buffers up in as few calls as possible; dropping them gives each up by a call of its
+    /// own.
+    pub fn free(&self, buffers: Vec<Buffer>) -> Result<(), Error> {
+        let ids: Vec<i64> = buffers.into_iter().map(Buffer::into_id).collect();
+        for part in ids.chunks(MAX_BATCH as usize) {
+            self.binder.free(part)?;
+        }
+        Ok(())
+    }
+
+    /// Gives up a buffer by its id, as one of those that [`list`](Session::list) shows.
+    pub fn free_id(&self, id: i64) -> Result<(), Error> {
+        Ok(self.binder.free(&[id])?)
+    }
+
+    /// Makes a token for a buffer that this session allocated.
+    pub fn share(&self, buffer: &Buffer, permit: SharePermit) -> Result<Token, Error> {
+        let options = ShareOptions {
+            recipientUid: i32::try_from(permit.recipient_uid).unwrap_or(-1),
+            uses: i32::try_from(permit.uses).unwrap_or(i32::MAX),
+            lifetimeMillis: i64::try_from(permit.lifetime.as_millis()).unwrap_or(i64::MAX),
+            access: permit.access,
+        };
+        Ok(Token(self.binder.share(buffer.info().id, &options)?.value))
+    }
+
+    /// Takes part in a buffer of another session.
+    pub fn acquire(&self, token: Token) -> Result<Buffer, Error> {
+        Buffer::new(self, self.binder.acquire(&ShareToken { value: token.0 })?)
+    }
+
+    /// A second handle to a buffer of this session, with a descriptor of its own. Dropping it closes
+    /// the descriptor and leaves the buffer in the session.
+    pub fn get(&self, id: i64, access: Access) -> Result<Buffer, Error> {
+        Ok(Buffer::new(self, self.binder.get(id, access)?)?.without_place())
+    }
+
+    /// All buffers of this session, by id.
+    pub fn list(&self) -> Result<Vec<BufferInfo>, Error> {
+        let mut all: Vec<BufferInfo> = Vec::new();
+        loop {
+            let last = all.last().map_or(0, |info| info.id);
+            let part = self.binder.list(last)?;
+            match part.last() {
+                None => return Ok(all),
+                // A service that went back would be asked for ever.
+                Some(end) if end.id <= last => {
+                    return Err(Error::BadAnswer(format!("id {} after {last}", end.id)));
+                }
+                Some(_) => all.extend(part),
+            }
+        }
+    }
+
+    /// What the session holds, and may.
+    pub fn stats(&self) -> Result<SessionStats, Error> {
+        Ok(self.binder.getStats()?)
+    }
+
+    /// Ends the session for all clones; descriptors and mappings stay valid.
+    pub fn close(&self) -> Result<(), Error> {
+        Ok(self.binder.close()?)
+    }
+}
+
+struct Listener<F>(F);
+
+impl<F: Send + Sync> Interface for Listener<F> {}
+
+impl<F: Fn(&[i64]) + Send + Sync> IAllocatorCallback for Listener<F> {
+    fn onSharedBufferGone(&self, ids: &[i64]) -> hal_binder::Result<()> {
+        (self.0)(ids);
+        Ok(())
+    }
+}
