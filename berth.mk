@@ -1,0 +1,25 @@
+# Copyright (C) 2026 The Berth Authors
+# SPDX-License-Identifier: Apache-2.0
+
+# Puts the HAL on a device: one line in the product's makefile,
+#
+#     $(call inherit-product, <path of this folder>/berth.mk)
+#
+# Not for BoardConfig.mk: PRODUCT_* variables are read-only there.
+
+PRODUCT_PACKAGES += vendor.berth.allocator-service
+
+# Tools that a shell on a development build uses.
+PRODUCT_PACKAGES_DEBUG += \
+    berth-demo \
+    berthctl
+
+# The two lines below set variables of the board. They hold because product makefiles are read
+# before BoardConfig.mk and the build adds nothing of its own to them. A BoardConfig.mk that assigns
+# them with `:=` instead of `+=` discards these values and repeats them itself.
+BOARD_VENDOR_SEPOLICY_DIRS += $(LOCAL_PATH)/sepolicy
+
+# The product's matrix rather than the system's (DEVICE_FRAMEWORK_COMPATIBILITY_MATRIX_FILE): the
+# system image stays generic. Where a device must use the other variable, it is one or the other.
+DEVICE_PRODUCT_COMPATIBILITY_MATRIX_FILE += \
+    $(LOCAL_PATH)/vintf/vendor.berth.allocator.compatibility_matrix.xml

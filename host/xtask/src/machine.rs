@@ -1,0 +1,130 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! What this machine must have: Debian or Ubuntu packages by name, Rust targets and components.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{bail, Context, Result};
+
+use crate::process;
+use crate::progress::Step;
+
+/// Makes sure that the packages are installed, and installs those that are missing.
+pub fn ensure_packages(packages: &[&str]) -> Result<()> {
+    let mut missing = Vec::new();
+    for package in packages {
+        if !installed(package)? {
+            missing.push(*package);
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names = missing.join(" ");
+    let install = format!("apt-get install --no-install-recommends {names}");
+    let Some(prefix) = root_prefix() else {
+        bail!(
+            "this machine lacks the packages {names}, and there is neither root nor sudo to install \
+             them; as root run:\n    apt-get update && {install}"
+        );
+    };
+    let step = Step::start(format!("installing {names}"));
+    let apt = |arguments: &[&str]| {
+        let mut words = prefix.iter().copied().chain(["env", "DEBIAN_FRONTEND=noninteractive"]);
+        let mut command = Command::new(words.next().unwrap_or("env"));
+        command.args(words).args(["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=120"]);
+        command.args(arguments);
+        command
+    };
+    let options = [&["install", "--no-install-recommends"], missing.as_slice()].concat();
+    // The package lists of a fresh machine or container are empty or old: try, update, try again.
+    if process::run(&step, &mut apt(&options)).is_err() {
+        process::with_retry(&step, || {
+            process::run(&step, &mut apt(&["update"]))?;
+            process::run(&step, &mut apt(&options))
+        })
+        .with_context(|| format!("cannot install {names}; as root try:\n    {install}"))?;
+    }
+    step.done();
+    Ok(())
+}
+
+/// Makes sure that Rust's standard library for `target` is there.
+pub fn ensure_target(target: &str) -> Result<()> {
+    let sysroot = process::output(Command::new(rustc()).args(["--print", "sysroot"]))?;
+    if Path::new(sysroot.trim()).join("lib/rustlib").join(target).join("lib").is_dir() {
+        return Ok(());
+    }
+    rustup(&["target", "add", target])
+}
+
+/// Makes sure that one of Cargo's subcommands is there, and adds rustup's component if it is not.
+pub fn ensure_component(component: &str, subcommand: &str) -> Result<()> {
+    let mut probe = Command::new(crate::workspace::cargo_program());
+    if process::succeeds(probe.args([subcommand, "--version"])) {
+        return Ok(());
+    }
+    rustup(&["component", "add", component])
+}
+
+fn rustc() -> std::ffi::OsString {
+    std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())
+}
+
+fn rustup(arguments: &[&str]) -> Result<()> {
+    let step = Step::start(format!("rustup {}", arguments.join(" ")));
+    process::with_retry(&step, || process::run(&step, Command::new("rustup").args(arguments)))
+        .context("this needs a Rust tool chain that rustup manages")?;
+    step.done();
+    Ok(())
+}
+
+/// Whether dpkg knows the package as installed.
+fn installed(package: &str) -> Result<bool> {
+    let output = Command::new("dpkg-query")
+        .args(["--show", "--showformat=${db:Status-Abbrev}", package])
+        .output()
+        .with_context(|| {
+            format!("cannot ask dpkg-query for the package {package}: this needs Debian or Ubuntu")
+        })?;
+    Ok(output.status.success() && is_installed(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// dpkg's abbreviation: what is wanted, what is so, and whether something is wrong with it.
+fn is_installed(abbreviation: &str) -> bool {
+    matches!(abbreviation.trim_end().as_bytes(), [_, b'i'])
+}
+
+/// The words that make a command run as root: none for root itself; `None` if there is no way. May
+/// ask for a password.
+pub fn root_prefix() -> Option<&'static [&'static str]> {
+    if nix::unistd::geteuid().is_root() {
+        return Some(&[]);
+    }
+    if process::succeeds(Command::new("sudo").args(["-n", "true"])) {
+        return Some(&["sudo", "-n"]);
+    }
+    // sudo may ask for the password only where somebody can answer.
+    let asked = std::io::stdin().is_terminal()
+        && Command::new("sudo").arg("-v").status().is_ok_and(|status| status.success());
+    asked.then_some(&["sudo", "-n"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dpkg_states() {
+        assert!(is_installed("ii "));
+        assert!(is_installed("hi "));
+        assert!(!is_installed("rc "));
+        assert!(!is_installed("un "));
+        assert!(!is_installed("iU "));
+        assert!(!is_installed("iiR"));
+        assert!(!is_installed(""));
+    }
+}

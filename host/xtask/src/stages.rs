@@ -1,0 +1,227 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! `cargo xtask test`: the stages, one after another, all of them whatever becomes of the others.
+
+use std::io::Write;
+use std::sync::mpsc::{self, Sender};
+use std::time::{Duration, Instant};
+
+use anyhow::{ensure, Context, Result};
+
+use crate::image::{self, Command as GuestCommand, Payload, Start};
+use crate::lane::{self, Choice, Kind, Lane};
+use crate::report::{Report, Tally};
+use crate::vm::{self, Prepared};
+use crate::workspace::{self, Executable, GUEST_TARGET};
+use crate::{aidl, libtest, machine, process};
+
+/// How long the end-to-end tests may take on one lane.
+const LANE_TIMEOUT: Duration = Duration::from_secs(900);
+
+const ANDROID_TARGETS: &[&str] = &["aarch64-linux-android", "x86_64-linux-android"];
+
+/// What goes onto a device, and so must build for Android.
+const DEVICE_PACKAGES: &[&str] = &[
+    "vendor_berth_allocator",
+    "hal_binder",
+    "berth_kernel",
+    "berth_layout",
+    "berth_shared",
+    "berth_service",
+    "berth_client",
+    "berthctl",
+    "berth_demo",
+];
+
+const END_TO_END: &str = "berth_end_to_end";
+
+/// What `cargo xtask test` was asked for.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// A lane to run the end-to-end tests on; may be given again
+    #[arg(long)]
+    lane: Vec<Choice>,
+    /// Leave out what does not depend on a lane: format, clippy, unit tests, Android, AIDL
+    #[arg(long)]
+    only_lanes: bool,
+    /// Passed to the tests: part of a test's name, or libtest's options
+    #[arg(last = true, value_name = "FILTER")]
+    filter: Vec<String>,
+}
+
+/// Runs it; answers the exit code.
+pub fn run(options: &Options) -> Result<u8> {
+    let mut report = Report::default();
+    let mut stage = |name: &str, action: &dyn Fn() -> Result<Tally>| {
+        eprintln!("xtask: === {name}");
+        let started = Instant::now();
+        let tally = action().unwrap_or_else(|error| Tally::failure(format!("{error:#}")));
+        let result = if tally.failed == 0 { "ok" } else { "FAILED" };
+        eprintln!("xtask: === {name}: {result}");
+        report.add(name, tally, started.elapsed());
+    };
+    if !options.only_lanes {
+        stage("format", &|| {
+            machine::ensure_component("rustfmt", "fmt")?;
+            Ok(Tally::check(cargo(&["fmt", "--all", "--check"])))
+        });
+        stage("clippy", &|| {
+            machine::ensure_component("clippy", "clippy")?;
+            let arguments = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+            Ok(Tally::check(cargo(&arguments)))
+        });
+        stage("unit and property tests", &|| unit_tests(&options.filter));
+        for target in ANDROID_TARGETS {
+            stage(&format!("check for {target}"), &|| {
+                machine::ensure_target(target)?;
+                let mut arguments = vec!["check", "--target", target];
+                arguments.extend(DEVICE_PACKAGES.iter().flat_map(|package| ["-p", package]));
+                Ok(Tally::check(cargo(&arguments)))
+            });
+        }
+        stage("aidl check", &|| Ok(Tally::check(aidl::check())));
+    }
+    for lane in lane::chosen(&options.lane) {
+        stage(&format!("end-to-end, lane {}", lane.name), &|| match lane.kind {
+            Kind::Host => on_this_machine(lane, &options.filter),
+            Kind::Vm(_) => in_the_vm(lane, &options.filter),
+        });
+    }
+    println!("\n{}", report.text());
+    Ok(u8::from(report.totals().1 > 0))
+}
+
+fn cargo(arguments: &[&str]) -> Result<()> {
+    let line = format!("cargo {}", arguments.join(" "));
+    eprintln!("xtask: {line}");
+    let status = workspace::cargo()
+        .args(arguments)
+        .status()
+        .with_context(|| format!("cannot start `{line}`"))?;
+    ensure!(status.success(), "`{line}` failed ({status}); what it said is above");
+    Ok(())
+}
+
+fn unit_tests(filter: &[String]) -> Result<Tally> {
+    let mut command = workspace::cargo();
+    command.args(["test", "--workspace", "--exclude", END_TO_END, "--no-fail-fast", "--"]);
+    let (output, success) = process::watched(command.args(filter))?;
+    Ok(Tally::tests(libtest::summary(&output), success, None, !filter.is_empty()))
+}
+
+fn on_this_machine(lane: Lane, filter: &[String]) -> Result<Tally> {
+    let packages = ["-p", "berth_service", "-p", "berthctl", "-p", END_TO_END];
+    let programs = workspace::build(&[&["build", "--bins"], packages.as_slice()].concat())?;
+    let service = workspace::named(&programs, "berth-allocator-service")?;
+    let folder = service.parent().context("the HAL was built nowhere")?;
+    let tests = tests(&["test", "--no-run", "-p", END_TO_END])?;
+    let mut everything = String::new();
+    let mut all_succeeded = true;
+    for test in &tests {
+        // timeout ends the test's children with it.
+        let mut command = std::process::Command::new("timeout");
+        command.args(["--kill-after=10", &LANE_TIMEOUT.as_secs().to_string()]).arg(&test.path);
+        command.arg("--test-threads=1").args(filter);
+        command.env("BERTH_LANE", lane.name).env("BERTH_TRANSPORT", "rpc");
+        command.env("BERTH_BIN_DIR", folder).current_dir(workspace::root()?);
+        let (output, success) = process::watched(&mut command)?;
+        everything += &output;
+        all_succeeded &= success;
+    }
+    let sum = libtest::summary(&everything);
+    Ok(Tally::tests(sum, all_succeeded, Some(tests.len()), !filter.is_empty()))
+}
+
+fn in_the_vm(lane: Lane, filter: &[String]) -> Result<Tally> {
+    let prepared = Prepared::new(lane)?;
+    let packages = ["-p", "berth_service", "-p", "berthctl", "-p", END_TO_END];
+    let mut files = vm::programs(&packages)?;
+    let tests =
+        tests(&["test", "--no-run", "--release", "--target", GUEST_TARGET, "-p", END_TO_END])?;
+    files.extend(tests.iter().map(|test| (guest_path(test), test.path.clone())));
+    let link = ("/vendor/bin/berth-allocator-service".to_owned(), image::SERVICE.to_owned());
+    let payload = Payload {
+        start: Start::Hub,
+        command: GuestCommand::Script(script(lane, &tests, filter)),
+        files,
+        links: vec![link],
+    };
+    let (sender, receiver) = mpsc::channel();
+    let out = Box::new(Tee(sender));
+    let code = prepared.run(&payload, Some(LANE_TIMEOUT), out, Box::new(std::io::stderr()))?;
+    let bytes: Vec<u8> = receiver.iter().flatten().collect();
+    let sum = libtest::summary(&String::from_utf8_lossy(&bytes));
+    let mut tally = Tally::tests(sum, code == 0, Some(tests.len()), !filter.is_empty());
+    // 1 is a test that failed; everything else is told.
+    if code > 1 {
+        tally.failed = tally.failed.max(1);
+        tally.notes.push(format!("the run in the VM ended with {code}"));
+    }
+    Ok(tally)
+}
+
+fn tests(arguments: &[&str]) -> Result<Vec<Executable>> {
+    let mut tests: Vec<Executable> =
+        workspace::build(arguments)?.into_iter().filter(|built| built.test).collect();
+    ensure!(!tests.is_empty(), "package {END_TO_END} has no tests");
+    tests.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(tests)
+}
+
+fn guest_path(test: &Executable) -> String {
+    // With the hash that Cargo puts into the file's name: a library and a test may share theirs.
+    let name = test.path.file_name().unwrap_or_default().to_string_lossy();
+    format!("/data/tests/{name}")
+}
+
+/// What the guest runs: every test program, whatever becomes of the others.
+fn script(lane: Lane, tests: &[Executable], filter: &[String]) -> String {
+    let arguments: Vec<String> = filter.iter().map(|word| process::quoted(word)).collect();
+    let arguments = arguments.join(" ");
+    let mut script = format!(
+        "export BERTH_LANE={} BERTH_TRANSPORT=kernel BERTH_BIN_DIR=/vendor/bin\nworst=0\n",
+        lane.name
+    );
+    for test in tests {
+        let program = process::quoted(&guest_path(test));
+        script += &format!("echo; echo \"     Running {}\"\n", test.name);
+        script += &format!("{program} --test-threads=1 {arguments} || worst=1\n");
+    }
+    script + "exit $worst"
+}
+
+/// Passes on to standard output and keeps a copy.
+struct Tee(Sender<Vec<u8>>);
+
+impl Write for Tee {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        // Nobody receives any more only when the run is over.
+        let _ = self.0.send(bytes.to_vec());
+        std::io::stdout().write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stdout().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guest_runs_every_program() {
+        let test = |name: &str| Executable {
+            name: name.to_owned(),
+            test: true,
+            path: format!("/t/{name}-0f").into(),
+        };
+        let lane = lane::LANES[1];
+        let script = script(lane, &[test("a"), test("b")], &["my test".to_owned()]);
+        assert!(script.contains("/data/tests/a-0f --test-threads=1 'my test' || worst=1\n"));
+        assert!(script.contains("/data/tests/b-0f"));
+        assert!(script.starts_with("export BERTH_LANE=modern BERTH_TRANSPORT=kernel"));
+        assert!(script.ends_with("exit $worst"));
+    }
+}

@@ -1,0 +1,87 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The demo: a service manager, the HAL and its clients, each a process with a uid of its own.
+//!
+//! `berth-demo run` is the director: it starts the others, which are this program with another
+//! role, checks what they report, and tells it. `story` has the steps.
+
+#![forbid(unsafe_code)]
+
+mod actor;
+mod consumer;
+mod hoarder;
+mod pattern;
+mod producer;
+mod proof;
+mod script;
+mod stage;
+mod story;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+#[derive(Debug, Parser)]
+#[command(about = "Show what the Berth allocator does")]
+struct Arguments {
+    #[command(subcommand)]
+    role: Role,
+}
+
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// Direct the whole demo; needs root, to give each process a uid.
+    Run(Props),
+    /// Allocate, write and share; started by `run`.
+    #[command(hide = true)]
+    Producer,
+    /// Acquire and read; started by `run`.
+    #[command(hide = true)]
+    Consumer,
+    /// Hold many buffers until killed; started by `run`.
+    #[command(hide = true)]
+    Hoarder,
+}
+
+/// What the director needs.
+#[derive(Debug, clap::Args)]
+struct Props {
+    /// The HAL's program.
+    #[arg(long)]
+    service: PathBuf,
+    /// The service manager's program; none over RPC.
+    #[arg(long, required_if_eq("transport", "kernel"))]
+    service_manager: Option<PathBuf>,
+    /// The folder of the service manager's policy.
+    #[arg(long, required_if_eq("transport", "kernel"))]
+    service_manager_policy: Option<PathBuf>,
+    /// How calls cross processes.
+    #[arg(long)]
+    transport: Transport,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Transport {
+    /// Kernel Binder.
+    Kernel,
+    /// RPC Binder over Unix sockets.
+    Rpc,
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().role {
+        Role::Run(props) => story::tell(&props),
+        Role::Producer => producer::play(),
+        Role::Consumer => consumer::play(),
+        Role::Hoarder => hoarder::play(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,136 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The `.rc` files: what init itself would refuse, and what its verifier does not look at.
+
+use regex::Regex;
+
+use crate::blueprint::Blueprints;
+use crate::repository::{files_with, read_without_comments, INSTANCE};
+
+/// The options that these services may have. A new one is added here on purpose, never by a slip.
+const KNOWN_OPTIONS: &[&str] = &[
+    "capabilities",
+    "class",
+    "disabled",
+    "group",
+    "interface",
+    "oneshot",
+    "rlimit",
+    "shutdown",
+    "task_profiles",
+    "user",
+];
+
+/// A `service` section.
+pub struct Service {
+    /// Its name in init.
+    pub name: String,
+    /// The program's path on the device.
+    pub program: String,
+    /// Its options, each as the words of its line.
+    options: Vec<Vec<String>>,
+}
+
+impl Service {
+    /// The arguments of an option that may stand once, or nothing.
+    fn option(&self, name: &str) -> Option<Vec<&str>> {
+        let mut lines = self.options.iter().filter(|words| words[0] == name);
+        let words = lines.next()?;
+        assert!(lines.next().is_none(), "{}: {name} stands twice", self.name);
+        Some(words[1..].iter().map(String::as_str).collect())
+    }
+}
+
+/// Every service of every `.rc` file under init/.
+pub fn services() -> Vec<Service> {
+    let mut services: Vec<Service> = Vec::new();
+    for path in files_with("init", &["rc"]) {
+        let first = services.len();
+        for line in read_without_comments(&path).lines() {
+            let words: Vec<String> = line.split_whitespace().map(String::from).collect();
+            if line.starts_with(char::is_whitespace) {
+                let service = services[first..].last_mut();
+                service.unwrap_or_else(|| panic!("{path:?}: {line:?}")).options.push(words);
+            } else {
+                assert!(words[0] == "service" && words.len() == 3, "{path:?}: {line:?}");
+                let (name, program) = (words[1].clone(), words[2].clone());
+                services.push(Service { name, program, options: Vec::new() });
+            }
+        }
+        assert!(services.len() > first, "{path:?} has no service");
+    }
+    assert!(!services.is_empty(), "init/ has no service");
+    services
+}
+
+#[test]
+fn every_service_runs_the_binary_that_soong_installs() {
+    let blueprints = Blueprints::load();
+    for service in services() {
+        let (folder, name) = service.program.rsplit_once('/').unwrap();
+        let module = blueprints.module(name);
+        assert_eq!(module.typ, "rust_binary");
+        let install = module.string("relative_install_path").unwrap_or_default();
+        assert_eq!(folder, format!("/vendor/bin/{install}").trim_end_matches('/'));
+    }
+}
+
+#[test]
+fn every_service_declares_the_instance_as_its_aidl_interface() {
+    for service in services() {
+        let interface = service.option("interface");
+        assert_eq!(interface, Some(vec!["aidl", INSTANCE]), "{}", service.name);
+    }
+}
+
+#[test]
+fn every_service_names_user_group_and_class_and_only_known_options() {
+    for service in services() {
+        let name = &service.name;
+        let user = service.option("user").unwrap_or_default();
+        assert!(user.len() == 1 && user[0] != "root", "{name}: user {user:?}");
+        assert!(!service.option("group").unwrap_or_default().is_empty(), "{name}: group");
+        assert!(!service.option("class").unwrap_or_default().is_empty(), "{name}: class");
+        for words in &service.options {
+            assert!(KNOWN_OPTIONS.contains(&words[0].as_str()), "{name}: {words:?}");
+        }
+    }
+}
+
+#[test]
+fn a_service_is_disabled_and_oneshot_together_or_neither() {
+    // Alone, `disabled` is never started again after a lazy exit, and `oneshot` not after a crash.
+    for service in services() {
+        let (disabled, oneshot) = (service.option("disabled"), service.option("oneshot"));
+        assert_eq!(disabled.is_some(), oneshot.is_some(), "{}", service.name);
+    }
+}
+
+#[test]
+fn every_service_may_open_a_descriptor_for_each_buffer() {
+    for service in services() {
+        let limit = service.option("rlimit").unwrap_or_default();
+        let [resource, soft, hard] = limit[..] else { panic!("{}: {limit:?}", service.name) };
+        assert_eq!((resource, soft), ("nofile", hard), "{}", service.name);
+        assert!(soft.parse::<u64>().unwrap() > 32_768, "not above init's own limit: {soft}");
+    }
+}
+
+#[test]
+fn every_capability_has_its_policy_rule() {
+    let policy: String =
+        files_with("sepolicy", &["te"]).iter().map(read_without_comments).collect();
+    let rule = Regex::new(
+        r"allow\s+hal_berth_allocator\w*\s+self:(?:capability|global_capability_class_set)\s+([^;]*);",
+    )
+    .unwrap();
+    let allowed: String =
+        rule.captures_iter(&policy).map(|rule| format!(" {} ", &rule[1])).collect();
+    for service in services() {
+        for capability in service.option("capabilities").unwrap_or_default() {
+            let permission = capability.to_lowercase();
+            assert!(allowed.split_whitespace().any(|word| word == permission), "{capability}");
+        }
+    }
+}
