@@ -9,18 +9,17 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::time::TimeSpec;
 
 /// Sleeps while `word` holds `expected`, until it is woken or `timeout` has passed. It may also
 /// return for no reason: the caller looks at the word again.
 pub fn wait(word: &AtomicU32, expected: u32, timeout: Duration) {
-    let seconds = libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX);
-    // Below a thousand million, so it fits any `c_long`.
-    let nanoseconds = timeout.subsec_nanos() as libc::c_long;
-    let timeout = libc::timespec { tv_sec: seconds, tv_nsec: nanoseconds };
+    let timeout = TimeSpec::from_duration(timeout);
+    let timeout: *const libc::timespec = timeout.as_ref();
     // SAFETY: FUTEX_WAIT reads the aligned word and the timespec, which both live across the call,
     // and writes neither. Whatever it answers, the caller checks the word itself.
     unsafe {
-        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, expected, &timeout);
+        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, expected, timeout);
     }
 }
 
