@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hal_binder::{ProcessState, Strong};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     AllocatorCapabilities::AllocatorCapabilities, AllocatorStats::AllocatorStats,
-    IAllocator::IAllocator,
+    BufferDescriptor::BufferDescriptor, IAllocator::IAllocator,
 };
 
 use crate::session::Session;
@@ -56,7 +56,12 @@ impl Allocator {
 
     /// Whether a request can ever succeed; the answer may be kept.
     pub fn is_supported(&self, request: &BufferRequest) -> Result<bool, Error> {
-        Ok(self.0.isSupported(&request.descriptor())?)
+        self.is_descriptor_supported(&request.descriptor())
+    }
+
+    /// The same for a caller that has a descriptor of its own.
+    pub fn is_descriptor_supported(&self, descriptor: &BufferDescriptor) -> Result<bool, Error> {
+        Ok(self.0.isSupported(descriptor)?)
     }
 
     /// Opens a session. `name` says who the client is, for dumps and logs.

@@ -96,7 +96,7 @@ impl AsFd for Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if let Some(session) = self.place.take() {
-            if let Err(error) = session.free_id(self.info.id) {
+            if let Err(error) = session.free_ids(&[self.info.id]) {
                 log::debug!("buffer {} was not freed: {error}", self.info.id);
             }
         }

@@ -45,5 +45,6 @@ pub use session::{Session, SharePermit, Token};
 
 pub use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     Access::Access, AllocatorCapabilities::AllocatorCapabilities, AllocatorStats::AllocatorStats,
-    BufferInfo::BufferInfo, IAllocator::MAX_BATCH, SessionStats::SessionStats,
+    BufferDescriptor::BufferDescriptor, BufferInfo::BufferInfo, IAllocator::MAX_BATCH,
+    SessionStats::SessionStats,
 };

@@ -9,6 +9,7 @@ use std::time::Duration;
 use hal_binder::{Interface, Strong};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     Access::Access,
+    BufferDescriptor::BufferDescriptor,
     BufferInfo::BufferInfo,
     IAllocator::{IAllocator, MAX_BATCH},
     IAllocatorCallback::{BnAllocatorCallback, IAllocatorCallback},
@@ -84,7 +85,16 @@ impl Session {
     /// Allocates `count` buffers, 1 to [`MAX_BATCH`], in one call: all of them or none.
     pub fn allocate(&self, request: &BufferRequest, count: usize) -> Result<Vec<Buffer>, Error> {
         let count = i32::try_from(count).unwrap_or(i32::MAX);
-        let buffers = self.binder.allocate(&request.descriptor(), count)?;
+        self.allocate_descriptor(&request.descriptor(), count)
+    }
+
+    /// The same for a caller that has a descriptor of its own.
+    pub fn allocate_descriptor(
+        &self,
+        descriptor: &BufferDescriptor,
+        count: i32,
+    ) -> Result<Vec<Buffer>, Error> {
+        let buffers = self.binder.allocate(descriptor, count)?;
         buffers.into_iter().map(|buffer| Buffer::new(self, buffer)).collect()
     }
 
@@ -98,15 +108,13 @@ impl Session {
     /// own.
     pub fn free(&self, buffers: Vec<Buffer>) -> Result<(), Error> {
         let ids: Vec<i64> = buffers.into_iter().map(Buffer::into_id).collect();
-        for part in ids.chunks(MAX_BATCH as usize) {
-            self.binder.free(part)?;
-        }
-        Ok(())
+        ids.chunks(MAX_BATCH as usize).try_for_each(|part| self.free_ids(part))
     }
 
-    /// Gives up a buffer by its id, as one of those that [`list`](Session::list) shows.
-    pub fn free_id(&self, id: i64) -> Result<(), Error> {
-        Ok(self.binder.free(&[id])?)
+    /// Gives up buffers by their ids, as [`list`](Session::list) shows them: all of them or, if one
+    /// is unknown, none. At most [`MAX_BATCH`].
+    pub fn free_ids(&self, ids: &[i64]) -> Result<(), Error> {
+        Ok(self.binder.free(ids)?)
     }
 
     /// Makes a token for a buffer that this session allocated.

@@ -106,7 +106,7 @@ pub(crate) fn stats(service: &Service) -> AllocatorStats {
     let long = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let int = |value: u64| i32::try_from(value).unwrap_or(i32::MAX);
     AllocatorStats {
-        sessions: int(used.sessions),
+        sessions: int(service.open_sessions() as u64),
         buffers: int(used.buffers),
         bytes: long(used.bytes),
         tokens: int(service.tokens.len() as u64),

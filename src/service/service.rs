@@ -244,6 +244,12 @@ impl Service {
         Ok((place.buffer, holding))
     }
 
+    /// How many sessions are open. A closed one whose object a client still holds is none of them,
+    /// though it counts against the client's limit.
+    pub(crate) fn open_sessions(&self) -> usize {
+        lock(&self.sessions).len()
+    }
+
     /// All sessions at this moment.
     pub(crate) fn sessions(&self) -> Vec<Arc<Session>> {
         let mut sessions: Vec<_> =

@@ -110,7 +110,7 @@ fn refusals(session: &Session, linear: Buffer) -> Result<()> {
     refused("65 buffers at once", batch, RefusalCode::BAD_ARGUMENT)?;
     let id = linear.info().id;
     session.free(vec![linear])?;
-    refused("a second free", session.free_id(id), RefusalCode::NOT_FOUND)
+    refused("a second free", session.free_ids(&[id]), RefusalCode::NOT_FOUND)
 }
 
 /// Checks that the service refused, and for this cause.

@@ -1,0 +1,89 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! What the service says it can do, held against what it then does.
+
+use berth_end_to_end::harness::{kernel_has_dma_heaps, Device, APP};
+use berth_end_to_end::protocol::{Descriptor, Shape};
+
+use crate::format;
+
+/// `BufferInfo.FLAG_FALLBACK_HEAP`.
+const FALLBACK_HEAP: i32 = 1 << 1;
+/// `BufferUsage.GPU_CUBE_MAP`, which wants six square layers.
+const GPU_CUBE_MAP: i64 = 1 << 25;
+
+#[test]
+fn the_heaps_are_those_of_the_kernel() {
+    let device = Device::start();
+    let client = device.client(APP).with_session();
+    let heaps = client.capabilities().heaps;
+    let memfd = ("memfd".to_owned(), false);
+    let image = client.allocate_one(&Descriptor::image(64, 64, format::RGBA_8888)).info;
+    if kernel_has_dma_heaps() {
+        assert_eq!(heaps, [("system".to_owned(), true), memfd]);
+        assert!(image.dma_buf && image.flags & FALLBACK_HEAP == 0, "{image:?}");
+    } else {
+        assert_eq!(heaps, [memfd]);
+        assert!(!image.dma_buf && image.flags & FALLBACK_HEAP != 0, "{image:?}");
+    }
+    let region = client.allocate_one(&Descriptor::region(4096)).info;
+    assert!(!region.dma_buf && region.flags & FALLBACK_HEAP == 0, "{region:?}");
+}
+
+#[test]
+fn every_listed_heap_format_and_usage_allocates() {
+    let device = Device::start();
+    let client = device.client(APP).with_session();
+    let capabilities = client.capabilities();
+    let usages: Vec<i64> =
+        (0..64).map(|bit| 1 << bit).filter(|bit| capabilities.usage & bit != 0).collect();
+    let check = |descriptor: Descriptor| {
+        // A lone bit of a CPU field may be no value of it.
+        let supported = client.is_supported(&descriptor);
+        let allocated = client.allocate(&descriptor, 1);
+        assert_eq!(supported, allocated.is_ok(), "{descriptor:?}: {allocated:?}");
+        if let Ok(held) = allocated {
+            client.drop_buffer(held[0].handle);
+        }
+        supported
+    };
+    for (heap, _) in &capabilities.heaps {
+        for &format in &capabilities.formats {
+            let height = if format == format::BLOB { 1 } else { 48 };
+            let image = Descriptor::image(48, height, format).from_heap(heap);
+            assert!(check(image), "format {format:#x} of heap {heap}");
+        }
+        for &usage in &usages {
+            let layers = if usage == GPU_CUBE_MAP { 6 } else { 1 };
+            let shape = Shape::Image(32, 32, layers, format::RGBA_8888);
+            let image = Descriptor { shape, ..Descriptor::linear(0) };
+            let supported = check(image.for_usage(usage).from_heap(heap));
+            assert!(supported || [1, 1 << 4].contains(&usage), "usage {usage:#x} of heap {heap}");
+        }
+        check(Descriptor::linear(4096).from_heap(heap));
+        check(Descriptor::region(4096).from_heap(heap));
+    }
+}
+
+#[test]
+fn what_is_not_supported_does_not_allocate() {
+    let device = Device::start();
+    let client = device.client(APP).with_session();
+    let unsupported = [
+        Descriptor::linear(0),
+        Descriptor::linear(-1),
+        Descriptor::region(i64::MAX),
+        Descriptor::image(0, 1, format::RGBA_8888),
+        Descriptor::image(64, 64, 0),
+        Descriptor::image(64, 2, format::BLOB),
+        Descriptor::linear(4096).for_usage(1 << 40),
+        Descriptor::linear(4096).from_heap("no such heap"),
+        Descriptor { options: vec!["tiling".to_owned()], ..Descriptor::linear(4096) },
+        Descriptor::linear(4096).named("a\nb"),
+    ];
+    for descriptor in unsupported {
+        assert!(!client.is_supported(&descriptor), "{descriptor:?}");
+        assert!(client.allocate(&descriptor, 1).is_err(), "{descriptor:?}");
+    }
+}

@@ -1,0 +1,43 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The HAL and its clients, end to end: each a process of its own, on the kernel of the lane.
+
+mod access;
+mod allocation;
+mod capabilities;
+mod command_line;
+mod death;
+mod dump;
+mod limits;
+mod refusals;
+mod regions;
+mod sharing;
+
+/// Values of `AllocatorError`.
+mod code {
+    use vendor_berth_allocator::aidl::vendor::berth::allocator::AllocatorError::AllocatorError;
+
+    pub const BAD_DESCRIPTOR: i32 = AllocatorError::BAD_DESCRIPTOR.0;
+    pub const BAD_ARGUMENT: i32 = AllocatorError::BAD_ARGUMENT.0;
+    pub const TOO_LARGE: i32 = AllocatorError::TOO_LARGE.0;
+    pub const UNSUPPORTED: i32 = AllocatorError::UNSUPPORTED.0;
+    pub const NO_MEMORY: i32 = AllocatorError::NO_MEMORY.0;
+    pub const QUOTA_EXCEEDED: i32 = AllocatorError::QUOTA_EXCEEDED.0;
+    pub const HEAP_UNAVAILABLE: i32 = AllocatorError::HEAP_UNAVAILABLE.0;
+    pub const NOT_FOUND: i32 = AllocatorError::NOT_FOUND.0;
+    pub const BAD_TOKEN: i32 = AllocatorError::BAD_TOKEN.0;
+    pub const SESSION_CLOSED: i32 = AllocatorError::SESSION_CLOSED.0;
+}
+
+/// Values of `PixelFormat`.
+mod format {
+    use vendor_berth_allocator::aidl::vendor::berth::allocator::PixelFormat::PixelFormat;
+
+    pub const RGBA_8888: i32 = PixelFormat::RGBA_8888.0;
+    pub const RGB_565: i32 = PixelFormat::RGB_565.0;
+    pub const YCRCB_420_SP: i32 = PixelFormat::YCRCB_420_SP.0;
+    pub const YCBCR_420_888: i32 = PixelFormat::YCBCR_420_888.0;
+    pub const YV12: i32 = PixelFormat::YV12.0;
+    pub const BLOB: i32 = PixelFormat::BLOB.0;
+}

@@ -1,0 +1,448 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Starts the HAL and its clients, each a process under a uid of its own.
+
+use std::cell::{Cell, RefCell};
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{chown, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::sync::mpsc::{channel, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::protocol::WriteRoads;
+use crate::protocol::{Answer, Ask, Capabilities, Descriptor, Figures, Handle, Held, Info, Proof};
+
+/// Android's uid `system`, under which the HAL runs.
+pub const SYSTEM: u32 = 1000;
+/// The first uid of applications.
+pub const APP: u32 = 10_001;
+/// Another application.
+pub const OTHER_APP: u32 = 10_002;
+/// A third.
+pub const THIRD_APP: u32 = 10_003;
+
+/// How long an answer may take; under emulation a call takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What the service answers where it refuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// A value of `AllocatorError`.
+    pub code: i32,
+    /// Value and limit.
+    pub message: String,
+}
+
+/// The HAL on this kernel, for one test; killed when the test ends.
+pub struct Device {
+    transport: String,
+    programs: PathBuf,
+    service: RefCell<Child>,
+    observer: RefCell<Option<Client>>,
+    // Removed last.
+    _folder: tempfile::TempDir,
+}
+
+impl Device {
+    /// Starts the HAL and waits until it is found. The lane's environment says how:
+    /// `BERTH_TRANSPORT` is `kernel` or `rpc`, `BERTH_BIN_DIR` has the programs.
+    pub fn start() -> Device {
+        let built = PathBuf::from(variable("BERTH_BIN_DIR"));
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("its mode");
+        let sockets = folder.path().join("sockets");
+        fs::create_dir(&sockets).expect("a folder for sockets");
+        chown(&sockets, Some(SYSTEM), Some(SYSTEM))
+            .expect("end-to-end tests give each process a uid, which takes root");
+        let transport = match variable("BERTH_TRANSPORT").as_str() {
+            "kernel" => "kernel".to_owned(),
+            "rpc" => format!("unix:{}", sockets.display()),
+            other => panic!("BERTH_TRANSPORT={other} is neither kernel nor rpc"),
+        };
+        // Other uids start these programs, and may not reach where they were built.
+        for program in ["berth-allocator-service", "berth-peer", "berthctl"] {
+            let (from, to) = (built.join(program), folder.path().join(program));
+            fs::copy(&from, &to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+            fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).expect("its mode");
+        }
+        let programs = folder.path().to_owned();
+        let mut command = Command::new(programs.join("berth-allocator-service"));
+        command.env("BERTH_BINDER", &transport).uid(SYSTEM).gid(SYSTEM).stdin(Stdio::null());
+        let service = command.spawn().expect("the HAL");
+        let device = Device {
+            transport,
+            programs,
+            service: RefCell::new(service),
+            observer: RefCell::default(),
+            _folder: folder,
+        };
+        let observer = device.client(0);
+        observer.service_figures();
+        *device.observer.borrow_mut() = Some(observer);
+        device
+    }
+
+    /// Starts a client's process under a uid.
+    pub fn client(&self, uid: u32) -> Client {
+        let mut command = self.program("berth-peer");
+        Client::start(command.uid(uid).gid(uid))
+    }
+
+    /// Runs berthctl as root.
+    pub fn berthctl(&self, args: &[&str]) -> Output {
+        self.program("berthctl").args(args).output().expect("berthctl")
+    }
+
+    fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(self.programs.join(name));
+        command.env("BERTH_BINDER", &self.transport);
+        command
+    }
+
+    /// What the service holds, seen by a client that holds nothing.
+    pub fn figures(&self) -> Figures {
+        self.observer.borrow().as_ref().expect("an observer").service_figures()
+    }
+
+    /// The service's dump, as root.
+    pub fn dump(&self, args: &[&str]) -> String {
+        self.observer.borrow().as_ref().expect("an observer").dump(args)
+    }
+
+    /// How many descriptors the service has open.
+    pub fn service_descriptors(&self) -> usize {
+        let pid = self.service.borrow().id();
+        fs::read_dir(format!("/proc/{pid}/fd")).expect("the service is alive").count()
+    }
+
+    /// Waits until the service's figures are as they should be.
+    pub fn await_figures(&self, what: &str, reached: impl Fn(&Figures) -> bool) -> Figures {
+        self.await_true(what, || Some(self.figures()).filter(|now| reached(now)))
+    }
+
+    /// Waits until something is seen.
+    pub fn await_true<T>(&self, what: &str, mut seen: impl FnMut() -> Option<T>) -> T {
+        let began = Instant::now();
+        loop {
+            if let Some(seen) = seen() {
+                return seen;
+            }
+            assert!(began.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+            thread::yield_now();
+        }
+    }
+
+    /// Whether the HAL is the same process still.
+    pub fn assert_alive(&self) {
+        let ended = self.service.borrow_mut().try_wait().expect("the HAL's state");
+        assert_eq!(ended, None, "the HAL ended");
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        self.observer.borrow_mut().take();
+        let mut service = self.service.borrow_mut();
+        let ended = service.try_wait().ok().flatten();
+        let _ = service.kill();
+        let _ = service.wait();
+        if let (Some(status), false) = (ended, thread::panicking()) {
+            panic!("the HAL ended during the test: {status}");
+        }
+    }
+}
+
+/// Memory that nobody uses, in bytes.
+pub fn free_memory() -> u64 {
+    berth_kernel::meminfo::MemInfo::read().expect("/proc/meminfo").free
+}
+
+/// Whether this lane has dma-heaps, by looking at the kernel and not at the service.
+pub fn kernel_has_dma_heaps() -> bool {
+    Path::new("/dev/dma_heap/system").exists()
+}
+
+fn variable(name: &str) -> String {
+    let hint = "run these tests with `cargo xtask test`";
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: {hint}"))
+}
+
+/// A client's process; killed when it goes out of scope.
+pub struct Client {
+    child: RefCell<Child>,
+    asks: RefCell<Option<ChildStdin>>,
+    answers: Receiver<String>,
+    killed: Cell<bool>,
+}
+
+impl Client {
+    fn start(command: &mut Command) -> Client {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a client's process");
+        let asks = child.stdin.take();
+        let output = child.stdout.take().expect("its output");
+        let (sender, answers) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let child = RefCell::new(child);
+        Client { child, asks: RefCell::new(asks), answers, killed: Cell::new(false) }
+    }
+
+    /// Asks without waiting for the answer.
+    pub fn begin(&self, ask: &Ask) {
+        let mut asks = self.asks.borrow_mut();
+        let asks = asks.as_mut().expect("a way to ask");
+        let line = serde_json::to_string(ask).expect("JSON");
+        writeln!(asks, "{line}").unwrap_or_else(|error| panic!("{ask:?}: {error}"));
+    }
+
+    /// Waits for the answer to what was begun.
+    pub fn finish(&self) -> Answer {
+        let line = self.answers.recv_timeout(PATIENCE).expect("an answer in time");
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"))
+    }
+
+    /// Asks; a refusal is a result, anything else that goes wrong ends the test.
+    pub fn ask(&self, ask: Ask) -> Result<Answer, Refusal> {
+        self.begin(&ask);
+        match self.finish() {
+            Answer::Refused(code, message) => Err(Refusal { code, message }),
+            Answer::Failed(message) => panic!("{ask:?}: {message}"),
+            answer => Ok(answer),
+        }
+    }
+
+    fn done(&self, ask: Ask) -> Result<(), Refusal> {
+        self.ask(ask).map(|answer| assert_eq!(answer, Answer::Done))
+    }
+
+    /// Kills the process as nobody can prevent, and waits until it is gone.
+    pub fn kill(&self) {
+        let mut child = self.child.borrow_mut();
+        child.kill().expect("SIGKILL");
+        child.wait().expect("its end");
+        self.killed.set(true);
+    }
+
+    /// Ends the process in good order: its session goes with it.
+    pub fn exit(self) {
+        self.asks.borrow_mut().take();
+        let status = self.child.borrow_mut().wait().expect("its end");
+        assert!(status.success(), "the client ended with {status}");
+        self.killed.set(true);
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if !self.killed.get() {
+            let mut child = self.child.borrow_mut();
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The questions, as calls. A question that can be refused returns a result.
+impl Client {
+    /// Opens a session.
+    pub fn open(&self, name: &str) -> Result<(), Refusal> {
+        self.done(Ask::Open(name.to_owned()))
+    }
+
+    /// A client with a session.
+    pub fn with_session(self) -> Client {
+        self.open("test").expect("a session");
+        self
+    }
+
+    /// Allocates.
+    pub fn allocate(&self, descriptor: &Descriptor, count: i32) -> Result<Vec<Held>, Refusal> {
+        self.held(Ask::Allocate(descriptor.clone(), count))
+    }
+
+    /// Allocates one that cannot be refused.
+    pub fn allocate_one(&self, descriptor: &Descriptor) -> Held {
+        let mut held = self.allocate(descriptor, 1).expect("a buffer");
+        assert_eq!(held.len(), 1);
+        held.remove(0)
+    }
+
+    fn held(&self, ask: Ask) -> Result<Vec<Held>, Refusal> {
+        match self.ask(ask)? {
+            Answer::Held(held) => Ok(held),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Frees.
+    pub fn free(&self, ids: &[i64]) -> Result<(), Refusal> {
+        self.done(Ask::Free(ids.to_vec()))
+    }
+
+    /// Drops a buffer.
+    pub fn drop_buffer(&self, handle: Handle) {
+        self.done(Ask::Drop(handle)).expect("a drop");
+    }
+
+    /// A further descriptor.
+    pub fn get(&self, id: i64, read_only: bool) -> Result<Held, Refusal> {
+        self.held(Ask::Get(id, read_only)).map(|mut held| held.remove(0))
+    }
+
+    /// All buffers.
+    pub fn list(&self) -> Result<Vec<Info>, Refusal> {
+        match self.ask(Ask::List)? {
+            Answer::Infos(infos) => Ok(infos),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Shares for `uses` within `milliseconds`.
+    pub fn share_for(
+        &self,
+        handle: Handle,
+        uid: i32,
+        uses: i32,
+        milliseconds: i64,
+        read_only: bool,
+    ) -> Result<[u8; 16], Refusal> {
+        match self.ask(Ask::Share(handle, uid, uses, milliseconds, read_only))? {
+            Answer::Token(token) => Ok(token),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Shares once, to read and write, within a minute.
+    pub fn share(&self, handle: Handle, uid: u32) -> [u8; 16] {
+        self.share_for(handle, uid as i32, 1, 60_000, false).expect("a token")
+    }
+
+    /// Acquires.
+    pub fn acquire(&self, token: [u8; 16]) -> Result<Held, Refusal> {
+        self.held(Ask::Acquire(token)).map(|mut held| held.remove(0))
+    }
+
+    /// Writes.
+    pub fn write(&self, handle: Handle, offset: usize, bytes: &[u8]) {
+        self.done(Ask::Write(handle, offset, bytes.to_vec())).expect("a write");
+    }
+
+    /// Fills.
+    pub fn fill(&self, handle: Handle, offset: usize, length: usize, value: u8) {
+        self.done(Ask::Fill(handle, offset, length, value)).expect("a fill");
+    }
+
+    /// Reads.
+    pub fn read(&self, handle: Handle, offset: usize, length: usize) -> Vec<u8> {
+        match self.ask(Ask::Read(handle, offset, length)).expect("a read") {
+            Answer::Bytes(bytes) => bytes,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Whether all bytes are the same.
+    pub fn all_bytes_are(&self, handle: Handle, value: u8) -> bool {
+        self.yes(Ask::AllBytesAre(handle, value))
+    }
+
+    /// Whether a request can ever succeed.
+    pub fn is_supported(&self, descriptor: &Descriptor) -> bool {
+        self.yes(Ask::IsSupported(descriptor.clone()))
+    }
+
+    fn yes(&self, ask: Ask) -> bool {
+        match self.ask(ask).expect("an answer") {
+            Answer::Yes(yes) => yes,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What the kernel says.
+    pub fn proof(&self, handle: Handle) -> Proof {
+        match self.ask(Ask::Proof(handle)).expect("a proof") {
+            Answer::Proof(proof) => proof,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Tries to write.
+    pub fn write_roads(&self, handle: Handle) -> WriteRoads {
+        match self.ask(Ask::WriteRoads(handle)).expect("all roads") {
+            Answer::WriteRoads(roads) => roads,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What the service can do.
+    pub fn capabilities(&self) -> Capabilities {
+        match self.ask(Ask::Capabilities).expect("capabilities") {
+            Answer::Capabilities(capabilities) => capabilities,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What the service holds.
+    pub fn service_figures(&self) -> Figures {
+        match self.ask(Ask::ServiceFigures).expect("figures") {
+            Answer::Figures(figures) => figures,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What the session holds.
+    pub fn session_figures(&self) -> Result<Figures, Refusal> {
+        match self.ask(Ask::SessionFigures)? {
+            Answer::Figures(figures) => Ok(figures),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The dump.
+    pub fn dump(&self, args: &[&str]) -> String {
+        let args = args.iter().map(|&arg| arg.to_owned()).collect();
+        match self.ask(Ask::Dump(args)).expect("a dump") {
+            Answer::Text(text) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Waits for news of shared buffers.
+    pub fn await_gone(&self) -> Vec<i64> {
+        match self.ask(Ask::AwaitGone(60_000)).expect("news") {
+            Answer::Ids(ids) => ids,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// How many of something there are.
+    pub fn count(&self, ask: Ask) -> usize {
+        match self.ask(ask).expect("a count") {
+            Answer::Count(count) => count,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Closes the session.
+    pub fn close(&self) {
+        self.done(Ask::Close).expect("a close");
+    }
+
+    /// Drops the session.
+    pub fn drop_session(&self) {
+        self.done(Ask::DropSession).expect("a drop");
+    }
+}

@@ -1,0 +1,14 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The harness of the end-to-end tests.
+//!
+//! A test starts a [`Device`](harness::Device), which is the HAL in a process of its own under
+//! Android's uid `system`, and [`Client`](harness::Client)s, which are processes under uids of their
+//! choice (`berth-peer`) that do what the test asks and report what they saw. `protocol` is what
+//! the two say to each other.
+
+#![forbid(unsafe_code)]
+
+pub mod harness;
+pub mod protocol;

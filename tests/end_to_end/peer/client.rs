@@ -1,0 +1,256 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The client: a session through the client library, and the bare interface beside it for requests
+//! that the library cannot express.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::sync::mpsc::{channel, Receiver};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{bail, ensure, Context, Result};
+use berth_client::{Access, Allocator, Buffer, Error, RefusalCode, Session, SharePermit, Token};
+use berth_end_to_end::protocol::{Answer, Ask, Capabilities, Figures, Handle, Held};
+
+use crate::{kernel, wire};
+
+/// How long the service may take to come up.
+const FINDING: Duration = Duration::from_secs(30);
+
+/// The client's state.
+#[derive(Default)]
+pub struct Client {
+    allocator: Option<Allocator>,
+    session: Option<Open>,
+    buffers: HashMap<Handle, Buffer>,
+    next: Handle,
+}
+
+struct Open {
+    session: Session,
+    gone: Receiver<Vec<i64>>,
+}
+
+impl Client {
+    /// Does what is asked.
+    pub fn answer(&mut self, ask: Ask) -> Result<Answer> {
+        Ok(match ask {
+            Ask::Open(name) => {
+                let (sender, gone) = channel();
+                let told = move |ids: &[i64]| drop(sender.send(ids.to_vec()));
+                let session = self.allocator()?.open_session_with(&name, told)?;
+                self.session = Some(Open { session, gone });
+                Answer::Done
+            }
+            Ask::OpenUntilRefused => {
+                let allocator = self.allocator()?.clone();
+                let mut sessions = Vec::new();
+                loop {
+                    match allocator.open_session("one of many") {
+                        Ok(session) => sessions.push(session),
+                        Err(error) if sessions.is_empty() => return Err(error.into()),
+                        Err(Error::Refused { code: RefusalCode::TOO_MANY_SESSIONS, .. }) => {
+                            break Answer::Count(sessions.len());
+                        }
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            }
+            Ask::Capabilities => {
+                let found = self.allocator()?.capabilities()?;
+                Answer::Capabilities(Capabilities {
+                    heaps: found.heaps.into_iter().map(|heap| (heap.name, heap.dmaBuf)).collect(),
+                    formats: found.formats.iter().map(|format| format.0).collect(),
+                    usage: found.supportedUsage,
+                    max_buffer: found.maxBufferBytes,
+                    max_session: found.maxSessionBytes,
+                    max_session_buffers: found.maxSessionBuffers,
+                    max_sessions_per_uid: found.maxSessionsPerUid,
+                })
+            }
+            Ask::IsSupported(descriptor) => {
+                let descriptor = wire::descriptor(&descriptor);
+                Answer::Yes(self.allocator()?.is_descriptor_supported(&descriptor)?)
+            }
+            Ask::Allocate(descriptor, count) => {
+                let buffers =
+                    self.session()?.allocate_descriptor(&wire::descriptor(&descriptor), count)?;
+                Answer::Held(buffers.into_iter().map(|buffer| self.keep(buffer)).collect())
+            }
+            Ask::Churn(descriptor, threads, rounds) => {
+                let session = self.session()?;
+                let descriptor = wire::descriptor(&descriptor);
+                thread::scope(|scope| {
+                    let work = || -> Result<()> {
+                        for _ in 0..rounds {
+                            for buffer in session.allocate_descriptor(&descriptor, 1)? {
+                                let mapped = buffer.map()?;
+                                let access = mapped.begin_write()?;
+                                access.fill(0, mapped.size(), 0x5a)?;
+                                access.end()?;
+                            }
+                        }
+                        Ok(())
+                    };
+                    let all: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+                    all.into_iter().try_for_each(|one| match one.join() {
+                        Ok(result) => result,
+                        Err(_) => bail!("a thread panicked"),
+                    })
+                })?;
+                Answer::Done
+            }
+            Ask::Free(ids) => {
+                self.session()?.free_ids(&ids)?;
+                Answer::Done
+            }
+            Ask::Drop(handle) => {
+                self.buffers.remove(&handle).context("no such buffer here")?;
+                Answer::Done
+            }
+            Ask::Get(id, read_only) => {
+                let buffer = self.session()?.get(id, access(read_only))?;
+                Answer::Held(vec![self.keep(buffer)])
+            }
+            Ask::List => Answer::Infos(self.session()?.list()?.iter().map(wire::info).collect()),
+            Ask::Share(handle, uid, uses, milliseconds, read_only) => {
+                let permit = SharePermit {
+                    recipient_uid: uid as u32,
+                    uses: uses as u32,
+                    lifetime: Duration::from_millis(milliseconds as u64),
+                    access: access(read_only),
+                };
+                Answer::Token(self.session()?.share(self.buffer(handle)?, permit)?.0)
+            }
+            Ask::Acquire(token) => {
+                let buffer = self.session()?.acquire(Token(token))?;
+                Answer::Held(vec![self.keep(buffer)])
+            }
+            Ask::Write(handle, offset, bytes) => {
+                let mapped = self.buffer(handle)?.map()?;
+                let access = mapped.begin_write()?;
+                access.write(offset, &bytes)?;
+                access.end()?;
+                Answer::Done
+            }
+            Ask::Fill(handle, offset, length, value) => {
+                let mapped = self.buffer(handle)?.map()?;
+                let access = mapped.begin_write()?;
+                access.fill(offset, length, value)?;
+                access.end()?;
+                Answer::Done
+            }
+            Ask::Read(handle, offset, length) => {
+                Answer::Bytes(self.read(handle, offset, Some(length))?)
+            }
+            Ask::AllBytesAre(handle, value) => {
+                Answer::Yes(self.read(handle, 0, None)?.iter().all(|byte| *byte == value))
+            }
+            Ask::NestAccess(handle) => {
+                let mapped = self.buffer(handle)?.map()?;
+                let outer = mapped.begin_write()?;
+                let inner = mapped.begin_read()?;
+                inner.end()?;
+                outer.write(0, b"still open")?;
+                outer.end()?;
+                Answer::Done
+            }
+            Ask::Proof(handle) => Answer::Proof(kernel::proof(self.buffer(handle)?)?),
+            Ask::WriteRoads(handle) => {
+                Answer::WriteRoads(kernel::write_roads(self.buffer(handle)?)?)
+            }
+            Ask::SessionFigures => {
+                let stats = self.session()?.stats()?;
+                Answer::Figures(Figures {
+                    sessions: 1,
+                    buffers: stats.buffers,
+                    bytes: stats.bytes,
+                    others: stats.acquired,
+                    refusals: 0,
+                    dead_clients: 0,
+                })
+            }
+            Ask::ServiceFigures => {
+                let stats = self.allocator()?.stats()?;
+                Answer::Figures(Figures {
+                    sessions: stats.sessions,
+                    buffers: stats.buffers,
+                    bytes: stats.bytes,
+                    others: stats.tokens,
+                    refusals: stats.refusals,
+                    dead_clients: stats.deadClients,
+                })
+            }
+            Ask::Dump(args) => {
+                let (reader, writer) = nix::unistd::pipe()?;
+                let args: Vec<&str> = args.iter().map(String::as_str).collect();
+                // A dump is longer than a pipe holds.
+                let reading = thread::spawn(move || {
+                    let mut text = String::new();
+                    File::from(reader).read_to_string(&mut text).map(|_| text)
+                });
+                self.allocator()?.dump(writer, &args)?;
+                let text = reading.join().ok().context("the reader panicked")??;
+                Answer::Text(text)
+            }
+            Ask::AwaitGone(milliseconds) => {
+                let open = self.session.as_ref().context("no session")?;
+                Answer::Ids(open.gone.recv_timeout(Duration::from_millis(milliseconds))?)
+            }
+            Ask::OpenDescriptors => Answer::Count(fs::read_dir("/proc/self/fd")?.count()),
+            Ask::Close => {
+                self.session()?.close()?;
+                Answer::Done
+            }
+            Ask::DropSession => {
+                self.buffers.clear();
+                self.session = None;
+                Answer::Done
+            }
+        })
+    }
+
+    fn allocator(&mut self) -> Result<&Allocator> {
+        if self.allocator.is_none() {
+            self.allocator = Some(Allocator::connect_within(FINDING)?);
+        }
+        self.allocator.as_ref().context("no allocator")
+    }
+
+    fn session(&self) -> Result<Session> {
+        let open = self.session.as_ref().context("no session")?;
+        Ok(open.session.clone())
+    }
+
+    fn buffer(&self, handle: Handle) -> Result<&Buffer> {
+        self.buffers.get(&handle).context("no such buffer here")
+    }
+
+    fn keep(&mut self, buffer: Buffer) -> Held {
+        self.next += 1;
+        let held = Held { handle: self.next, info: wire::info(buffer.info()) };
+        self.buffers.insert(self.next, buffer);
+        held
+    }
+
+    fn read(&self, handle: Handle, offset: usize, length: Option<usize>) -> Result<Vec<u8>> {
+        let mapped = self.buffer(handle)?.map_read_only()?;
+        let mut bytes = vec![0; length.unwrap_or(mapped.size())];
+        ensure!(!bytes.is_empty(), "nothing to read");
+        let access = mapped.begin_read()?;
+        access.read(offset, &mut bytes)?;
+        access.end()?;
+        Ok(bytes)
+    }
+}
+
+fn access(read_only: bool) -> Access {
+    if read_only {
+        Access::READ_ONLY
+    } else {
+        Access::READ_WRITE
+    }
+}

@@ -1,0 +1,54 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! What the kernel says and permits, asked without the client library where that would be in the
+//! way.
+
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd};
+
+use anyhow::{Context, Result};
+use berth_client::Buffer;
+use berth_end_to_end::protocol::{Proof, WriteRoads};
+use berth_kernel::fdinfo::DmaBufInfo;
+use berth_kernel::mapping::{Mapping, ReadWrite};
+use berth_kernel::memfd;
+use nix::errno::Errno;
+use nix::fcntl::{fcntl, open, FcntlArg, FdFlag, OFlag};
+use nix::sys::stat::Mode;
+use nix::unistd::{close, ftruncate, write};
+
+/// Collects what `/proc` and `fcntl` say of a buffer.
+pub fn proof(buffer: &Buffer) -> Result<Proof> {
+    let fd = buffer.as_fd();
+    let identity = buffer.identity()?;
+    let link = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
+    let mapped = buffer.map_read_only()?;
+    let start = format!("{:x}-", mapped.mapping().as_ptr() as usize);
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    let line = maps.lines().find(|line| line.starts_with(&start)).context("not in maps")?;
+    let flags = FdFlag::from_bits_retain(fcntl(fd.as_raw_fd(), FcntlArg::F_GETFD)?);
+    Ok(Proof {
+        identity: (identity.device, identity.inode),
+        link: link.to_string_lossy().into_owned(),
+        dma_buf: DmaBufInfo::of(fd)?.map(|info| (info.size, info.count, info.exporter, info.name)),
+        mapped_as: line.splitn(6, ' ').last().unwrap_or_default().trim().to_owned(),
+        close_on_exec: flags.contains(FdFlag::FD_CLOEXEC),
+        seals: memfd::seals(fd).ok().map(|seals| seals.bits()),
+    })
+}
+
+/// Tries every road to write.
+pub fn write_roads(buffer: &Buffer) -> Result<WriteRoads> {
+    let fd = buffer.as_fd();
+    let code = |result: Result<(), Errno>| result.err().map_or(0, |errno| errno as i32);
+    let map = Mapping::<ReadWrite>::new(fd, buffer.size()).map(drop);
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let reopened = open(path.as_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty());
+    Ok(WriteRoads {
+        map: code(map.map_err(|error| error.errno)),
+        reopen: code(reopened.and_then(close)),
+        write: code(write(fd, b"x").map(drop)),
+        grow: code(ftruncate(fd, buffer.info().allocationBytes * 2)),
+    })
+}

@@ -1,0 +1,73 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The interface's types as the protocol's, and back.
+
+use berth_client::{Access, BufferInfo};
+use berth_end_to_end::protocol::{Descriptor, Info, Plane, Shape};
+use vendor_berth_allocator::aidl::vendor::berth::allocator::{
+    AllocationOption::AllocationOption, BufferDescriptor::BufferDescriptor,
+    BufferShape::BufferShape, ImageDescriptor::ImageDescriptor, PixelFormat::PixelFormat,
+};
+
+/// A descriptor for the interface.
+pub fn descriptor(descriptor: &Descriptor) -> BufferDescriptor {
+    let shape = match descriptor.shape {
+        Shape::Linear(bytes) => BufferShape::LinearBytes(bytes),
+        Shape::Region(bytes) => BufferShape::RegionBytes(bytes),
+        Shape::Image(width, height, layers, format) => BufferShape::Image(ImageDescriptor {
+            width,
+            height,
+            layers,
+            format: PixelFormat(format),
+        }),
+    };
+    let option = |name: &String| AllocationOption { name: name.clone(), value: 1 };
+    BufferDescriptor {
+        name: descriptor.name.clone(),
+        shape,
+        usage: descriptor.usage,
+        heap: descriptor.heap.clone(),
+        options: descriptor.options.iter().map(option).collect(),
+    }
+}
+
+/// What the service says of a buffer.
+pub fn info(info: &BufferInfo) -> Info {
+    let asked = &info.descriptor;
+    let shape = match &asked.shape {
+        BufferShape::LinearBytes(bytes) => Shape::Linear(*bytes),
+        BufferShape::RegionBytes(bytes) => Shape::Region(*bytes),
+        BufferShape::Image(image) => {
+            Shape::Image(image.width, image.height, image.layers, image.format.0)
+        }
+    };
+    Info {
+        id: info.id,
+        descriptor: Descriptor {
+            shape,
+            name: asked.name.clone(),
+            usage: asked.usage,
+            heap: asked.heap.clone(),
+            options: asked.options.iter().map(|option| option.name.clone()).collect(),
+        },
+        size: info.sizeBytes,
+        allocation: info.allocationBytes,
+        heap: info.heap.clone(),
+        dma_buf: info.dmaBuf,
+        device: info.device,
+        inode: info.inode,
+        flags: info.flags,
+        read_only: info.access == Access::READ_ONLY,
+        planes: info
+            .planes
+            .iter()
+            .map(|plane| Plane {
+                offset: plane.offsetInBytes,
+                stride: plane.strideInBytes,
+                height: plane.heightInSamples,
+                size: plane.totalSizeInBytes,
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,280 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! What a test asks of a client's process, and what it answers: one line of JSON each way.
+
+use serde::{Deserialize, Serialize};
+
+/// A buffer that the client holds, by a number of its own.
+pub type Handle = u64;
+
+/// What to allocate, as the interface carries it, so that a test can ask for nonsense too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Descriptor {
+    /// The form.
+    pub shape: Shape,
+    /// For people.
+    pub name: String,
+    /// Bits of `BufferUsage`.
+    pub usage: i64,
+    /// A heap by name.
+    pub heap: Option<String>,
+    /// Names of options.
+    pub options: Vec<String>,
+}
+
+/// The form of a buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Shape {
+    /// Bytes.
+    Linear(i64),
+    /// Bytes.
+    Region(i64),
+    /// Width, height, layers and pixel format.
+    Image(i32, i32, i32, i32),
+}
+
+impl Descriptor {
+    fn new(shape: Shape) -> Descriptor {
+        // Read and written often by the CPU.
+        let (name, usage) = ("test".to_owned(), 0x33);
+        Descriptor { shape, name, usage, heap: None, options: Vec::new() }
+    }
+
+    /// A linear buffer.
+    pub fn linear(bytes: i64) -> Descriptor {
+        Descriptor::new(Shape::Linear(bytes))
+    }
+
+    /// A region.
+    pub fn region(bytes: i64) -> Descriptor {
+        Descriptor::new(Shape::Region(bytes))
+    }
+
+    /// An image of one layer.
+    pub fn image(width: i32, height: i32, format: i32) -> Descriptor {
+        Descriptor::new(Shape::Image(width, height, 1, format))
+    }
+
+    /// The same with a name.
+    pub fn named(self, name: impl Into<String>) -> Descriptor {
+        Descriptor { name: name.into(), ..self }
+    }
+
+    /// The same from a heap.
+    pub fn from_heap(self, heap: &str) -> Descriptor {
+        Descriptor { heap: Some(heap.to_owned()), ..self }
+    }
+
+    /// The same for a usage.
+    pub fn for_usage(self, usage: i64) -> Descriptor {
+        Descriptor { usage, ..self }
+    }
+}
+
+/// A plane of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plane {
+    /// Bytes.
+    pub offset: i64,
+    /// Bytes.
+    pub stride: i64,
+    /// Rows.
+    pub height: i64,
+    /// Bytes.
+    pub size: i64,
+}
+
+/// What the service says of a buffer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Info {
+    /// The id in the session.
+    pub id: i64,
+    /// What was asked for.
+    pub descriptor: Descriptor,
+    /// Bytes asked for.
+    pub size: i64,
+    /// Bytes given.
+    pub allocation: i64,
+    /// The heap that served.
+    pub heap: String,
+    /// Whether it is a dma-buf.
+    pub dma_buf: bool,
+    /// `st_dev`.
+    pub device: i64,
+    /// `st_ino`.
+    pub inode: i64,
+    /// `BufferInfo.FLAG_…`.
+    pub flags: i32,
+    /// Whether it may only be read.
+    pub read_only: bool,
+    /// Planes of an image.
+    pub planes: Vec<Plane>,
+}
+
+/// A buffer that the client holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// How the test names it.
+    pub handle: Handle,
+    /// What the service says of it.
+    pub info: Info,
+}
+
+/// What the kernel says of a buffer that the client holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// `st_dev` and `st_ino`.
+    pub identity: (u64, u64),
+    /// The target of the link in `/proc/self/fd`.
+    pub link: String,
+    /// Size, holders, exporter and name from fdinfo, of a dma-buf.
+    pub dma_buf: Option<(u64, u64, String, Option<String>)>,
+    /// The name of the mapping in `/proc/self/maps`.
+    pub mapped_as: String,
+    /// Whether the descriptor closes on exec.
+    pub close_on_exec: bool,
+    /// `F_GET_SEALS`, of a memfd.
+    pub seals: Option<i32>,
+}
+
+/// Roads to a writable mapping, and the errno at the end of each; 0 is success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriteRoads {
+    /// `mmap` with `PROT_WRITE`.
+    pub map: i32,
+    /// `open("/proc/self/fd/N", O_RDWR)`.
+    pub reopen: i32,
+    /// `write`.
+    pub write: i32,
+    /// `ftruncate` to twice the size.
+    pub grow: i32,
+}
+
+/// Figures of a session or of the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Figures {
+    /// Open sessions; 1 for a session.
+    pub sessions: i32,
+    /// Buffers.
+    pub buffers: i32,
+    /// Bytes.
+    pub bytes: i64,
+    /// Open tokens of the service, or acquired buffers of a session.
+    pub others: i32,
+    /// Refused calls since the service started; 0 for a session.
+    pub refusals: i64,
+    /// Clients that died; 0 for a session.
+    pub dead_clients: i64,
+}
+
+/// What the service can do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// Name, whether dma-buf.
+    pub heaps: Vec<(String, bool)>,
+    /// Numbers of `PixelFormat`.
+    pub formats: Vec<i32>,
+    /// Bits of `BufferUsage`.
+    pub usage: i64,
+    /// Bytes.
+    pub max_buffer: i64,
+    /// Bytes.
+    pub max_session: i64,
+    /// How many.
+    pub max_session_buffers: i32,
+    /// How many.
+    pub max_sessions_per_uid: i32,
+}
+
+/// What a test asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ask {
+    /// Find the service and open a session of this name.
+    Open(String),
+    /// Find the service and open sessions without end, until one is refused.
+    OpenUntilRefused,
+    /// What can the service do?
+    Capabilities,
+    /// Can this ever succeed?
+    IsSupported(Descriptor),
+    /// Allocate so many.
+    Allocate(Descriptor, i32),
+    /// Allocate and drop, in so many threads, so often each.
+    Churn(Descriptor, usize, usize),
+    /// Free by ids.
+    Free(Vec<i64>),
+    /// Drop a buffer, which frees it.
+    Drop(Handle),
+    /// A further descriptor, read-only or not.
+    Get(i64, bool),
+    /// All buffers of the session.
+    List,
+    /// Share with a uid, so often, for so many milliseconds, read-only or not.
+    Share(Handle, i32, i32, i64, bool),
+    /// Acquire by token.
+    Acquire([u8; 16]),
+    /// Write these bytes at an offset, under CPU access.
+    Write(Handle, usize, Vec<u8>),
+    /// Set bytes from an offset to a value, under CPU access.
+    Fill(Handle, usize, usize, u8),
+    /// Read so many bytes from an offset, under CPU access.
+    Read(Handle, usize, usize),
+    /// Whether all bytes have this value.
+    AllBytesAre(Handle, u8),
+    /// Begin twice, end twice, and end a third time.
+    NestAccess(Handle),
+    /// What does the kernel say?
+    Proof(Handle),
+    /// Try to write what may only be read.
+    WriteRoads(Handle),
+    /// What the session holds.
+    SessionFigures,
+    /// What the service holds.
+    ServiceFigures,
+    /// The dump.
+    Dump(Vec<String>),
+    /// Ids of shared buffers whose owners are gone, as soon as there are any, within milliseconds.
+    AwaitGone(u64),
+    /// How many descriptors this process has open.
+    OpenDescriptors,
+    /// Close the session.
+    Close,
+    /// Drop the session and all buffers.
+    DropSession,
+}
+
+/// What the client answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// Nothing more to say.
+    Done,
+    /// See the question.
+    Held(Vec<Held>),
+    /// See the question.
+    Infos(Vec<Info>),
+    /// See the question.
+    Capabilities(Capabilities),
+    /// See the question.
+    Yes(bool),
+    /// See the question.
+    Token([u8; 16]),
+    /// See the question.
+    Bytes(Vec<u8>),
+    /// See the question.
+    Proof(Proof),
+    /// See the question.
+    WriteRoads(WriteRoads),
+    /// See the question.
+    Figures(Figures),
+    /// See the question.
+    Text(String),
+    /// See the question.
+    Ids(Vec<i64>),
+    /// See the question.
+    Count(usize),
+    /// The service refused, with this code and message.
+    Refused(i32, String),
+    /// Anything else went wrong.
+    Failed(String),
+}
