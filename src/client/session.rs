@@ -63,10 +63,22 @@ impl SharePermit {
 /// This process's session at the service; ends with the last clone of it and the last buffer of it,
 /// by [`close`](Session::close), or with the process. May be used from several threads.
 #[derive(Debug, Clone)]
-pub struct Session {
+pub struct Session(Arc<Connection>);
+
+#[derive(Debug)]
+struct Connection {
     binder: Strong<dyn IAllocatorSession>,
     /// The death token: the service's reference to it dies with this process.
-    _callback: Arc<Strong<dyn IAllocatorCallback>>,
+    _callback: Strong<dyn IAllocatorCallback>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Releasing the object would end the session too, but look like a client's death.
+        if let Err(status) = self.binder.close() {
+            log::debug!("a session was not closed: {}", hal_binder::message(&status));
+        }
+    }
 }
 
 impl Session {
@@ -79,7 +91,7 @@ impl Session {
         let callback = hal_binder::new_binder!(BnAllocatorCallback, listener);
         let config = SessionConfig { name: name.to_owned() };
         let binder = allocator.openSession(&config, &callback)?;
-        Ok(Session { binder, _callback: Arc::new(callback) })
+        Ok(Session(Arc::new(Connection { binder, _callback: callback })))
     }
 
     /// Allocates `count` buffers, 1 to [`MAX_BATCH`], in one call: all of them or none.
@@ -94,7 +106,7 @@ impl Session {
         descriptor: &BufferDescriptor,
         count: i32,
     ) -> Result<Vec<Buffer>, Error> {
-        let buffers = self.binder.allocate(descriptor, count)?;
+        let buffers = self.0.binder.allocate(descriptor, count)?;
         buffers.into_iter().map(|buffer| Buffer::new(self, buffer)).collect()
     }
 
@@ -114,7 +126,7 @@ impl Session {
     /// Gives up buffers by their ids, as [`list`](Session::list) shows them: all of them or, if one
     /// is unknown, none. At most [`MAX_BATCH`].
     pub fn free_ids(&self, ids: &[i64]) -> Result<(), Error> {
-        Ok(self.binder.free(ids)?)
+        Ok(self.0.binder.free(ids)?)
     }
 
     /// Makes a token for a buffer that this session allocated.
@@ -125,18 +137,18 @@ impl Session {
             lifetimeMillis: i64::try_from(permit.lifetime.as_millis()).unwrap_or(i64::MAX),
             access: permit.access,
         };
-        Ok(Token(self.binder.share(buffer.info().id, &options)?.value))
+        Ok(Token(self.0.binder.share(buffer.info().id, &options)?.value))
     }
 
     /// Takes part in a buffer of another session.
     pub fn acquire(&self, token: Token) -> Result<Buffer, Error> {
-        Buffer::new(self, self.binder.acquire(&ShareToken { value: token.0 })?)
+        Buffer::new(self, self.0.binder.acquire(&ShareToken { value: token.0 })?)
     }
 
     /// A second handle to a buffer of this session, with a descriptor of its own. Dropping it closes
     /// the descriptor and leaves the buffer in the session.
     pub fn get(&self, id: i64, access: Access) -> Result<Buffer, Error> {
-        Ok(Buffer::new(self, self.binder.get(id, access)?)?.without_place())
+        Ok(Buffer::new(self, self.0.binder.get(id, access)?)?.without_place())
     }
 
     /// All buffers of this session, by id.
@@ -144,7 +156,7 @@ impl Session {
         let mut all: Vec<BufferInfo> = Vec::new();
         loop {
             let last = all.last().map_or(0, |info| info.id);
-            let part = self.binder.list(last)?;
+            let part = self.0.binder.list(last)?;
             match part.last() {
                 None => return Ok(all),
                 // A service that went back would be asked for ever.
@@ -158,12 +170,12 @@ impl Session {
 
     /// What the session holds, and may.
     pub fn stats(&self) -> Result<SessionStats, Error> {
-        Ok(self.binder.getStats()?)
+        Ok(self.0.binder.getStats()?)
     }
 
     /// Ends the session for all clones; descriptors and mappings stay valid.
     pub fn close(&self) -> Result<(), Error> {
-        Ok(self.binder.close()?)
+        Ok(self.0.binder.close()?)
     }
 }
 

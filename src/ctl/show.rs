@@ -74,7 +74,7 @@ pub fn stats(stats: &AllocatorStats, json: bool) {
             "tokens": stats.tokens,
             "allocated_buffers": stats.allocatedBuffers,
             "refusals": stats.refusals,
-            "dead_clients": stats.deadClients,
+            "abandoned_sessions": stats.abandonedSessions,
         });
         println!("{value}");
         return;
@@ -87,8 +87,8 @@ pub fn stats(stats: &AllocatorStats, json: bool) {
         stats.tokens
     );
     println!(
-        "since start: {} buffers allocated, {} calls refused, {} clients died",
-        stats.allocatedBuffers, stats.refusals, stats.deadClients
+        "since start: {} buffers allocated, {} calls refused, {} sessions ended without close",
+        stats.allocatedBuffers, stats.refusals, stats.abandonedSessions
     );
 }
 

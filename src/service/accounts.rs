@@ -51,16 +51,17 @@ impl Limits {
     /// No client can take more than half of the memory, all of them together no more than three
     /// quarters, and a sixteenth stays free whoever asks.
     pub fn of_machine(total_bytes: u64, descriptors: u64) -> Limits {
-        let half_the_descriptors = descriptors / 2;
         let service_buffers =
-            descriptors.saturating_sub(Self::DESCRIPTORS_IN_FLIGHT).max(half_the_descriptors);
+            descriptors.saturating_sub(Self::DESCRIPTORS_IN_FLIGHT).max(descriptors / 2);
+        // Whoever takes all that it may leaves as much for the others.
+        let half_of_them = service_buffers / 2;
         Limits {
             buffer_bytes: total_bytes / 4,
             session_bytes: total_bytes / 2,
-            session_buffers: 16_384.min(service_buffers),
+            session_buffers: 16_384.min(half_of_them),
             session_tokens: 1024,
             uid_bytes: total_bytes / 2,
-            uid_buffers: 32_768.min(service_buffers),
+            uid_buffers: 32_768.min(half_of_them),
             uid_sessions: 256,
             service_bytes: total_bytes / 4 * 3,
             service_buffers,
@@ -292,6 +293,19 @@ mod tests {
             service_buffers: 12,
             service_sessions: 3,
             reserve_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn no_uid_can_take_everything_on_any_machine() {
+        for (total, descriptors) in [(1 << 28, 1024), (2 << 30, 4096), (1 << 40, 1 << 20)] {
+            let limits = Limits::of_machine(total, descriptors);
+            assert!(limits.uid_bytes < limits.service_bytes, "{limits:?}");
+            assert!(limits.uid_buffers < limits.service_buffers, "{limits:?}");
+            assert!(limits.uid_sessions < limits.service_sessions, "{limits:?}");
+            assert!(limits.session_buffers <= limits.uid_buffers, "{limits:?}");
+            assert!(limits.service_buffers < descriptors, "{limits:?}");
+            assert!(limits.service_bytes + limits.reserve_bytes <= total, "{limits:?}");
         }
     }
 

@@ -47,7 +47,7 @@ struct Totals {
     tokens: u64,
     allocated_buffers: u64,
     refusals: u64,
-    dead_clients: u64,
+    abandoned_sessions: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -112,7 +112,7 @@ pub(crate) fn stats(service: &Service) -> AllocatorStats {
         tokens: int(service.tokens.len() as u64),
         allocatedBuffers: long(service.counters.allocated.load(Ordering::Relaxed)),
         refusals: long(service.counters.refusals.load(Ordering::Relaxed)),
-        deadClients: long(service.counters.dead_clients.load(Ordering::Relaxed)),
+        abandonedSessions: long(service.counters.abandoned.load(Ordering::Relaxed)),
     }
 }
 
@@ -172,7 +172,7 @@ impl Snapshot {
                 tokens: stats.tokens.unsigned_abs().into(),
                 allocated_buffers: whole(stats.allocatedBuffers),
                 refusals: whole(stats.refusals),
-                dead_clients: whole(stats.deadClients),
+                abandoned_sessions: whole(stats.abandonedSessions),
             },
             limits: ShownLimits {
                 buffer_bytes: limits.buffer_bytes,
@@ -238,11 +238,11 @@ fn write_text(snapshot: &Snapshot, writer: &mut dyn Write) -> io::Result<()> {
         "  {sessions} sessions, {buffers} buffers, {} KiB, {tokens} open tokens",
         bytes / 1024
     )?;
-    let Totals { allocated_buffers, refusals, dead_clients, .. } = snapshot.totals;
+    let Totals { allocated_buffers, refusals, abandoned_sessions, .. } = snapshot.totals;
     writeln!(
         writer,
         "  since start: {allocated_buffers} buffers allocated, {refusals} calls refused, \
-         {dead_clients} clients died"
+         {abandoned_sessions} sessions ended without close"
     )?;
     let limits = &snapshot.limits;
     writeln!(

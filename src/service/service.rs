@@ -36,7 +36,7 @@ pub const SERVICE_NAME: &str = "vendor.berth.allocator.IAllocator/default";
 pub(crate) struct Counters {
     pub(crate) allocated: AtomicU64,
     pub(crate) refusals: AtomicU64,
-    pub(crate) dead_clients: AtomicU64,
+    pub(crate) abandoned: AtomicU64,
 }
 
 /// A session and the service's own hold on its client. The hold is here and not in the session, so
@@ -148,8 +148,8 @@ impl Service {
     /// Ends a session, once; later calls find nothing.
     pub(crate) fn end_session(&self, id: i64, cause: Cause) {
         let Some(entry) = lock(&self.sessions).remove(&id) else { return };
-        if cause == Cause::Died {
-            self.counters.dead_clients.fetch_add(1, Ordering::Relaxed);
+        if cause != Cause::Closed {
+            self.counters.abandoned.fetch_add(1, Ordering::Relaxed);
         }
         let session = &entry.session;
         let holdings = session.end();
@@ -384,7 +384,7 @@ mod tests {
         service.allocate(&session, &region(4096), 8).unwrap();
         service.end_session(session.id, Cause::Died);
         service.end_session(session.id, Cause::Released);
-        assert_eq!(service.counters.dead_clients.load(Ordering::Relaxed), 1);
+        assert_eq!(service.counters.abandoned.load(Ordering::Relaxed), 1);
         assert_eq!(service.accounts.service().buffers, 0);
         assert_eq!(service.allocate(&session, &region(1), 1).unwrap_err(), Refusal::SessionClosed);
         drop(session);

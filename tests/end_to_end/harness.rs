@@ -72,7 +72,8 @@ impl Device {
         }
         let programs = folder.path().to_owned();
         let mut command = Command::new(programs.join("berth-allocator-service"));
-        command.env("BERTH_BINDER", &transport).uid(SYSTEM).gid(SYSTEM).stdin(Stdio::null());
+        command.env("BERTH_BINDER", &transport).env("RUST_LOG", "error");
+        command.uid(SYSTEM).gid(SYSTEM).stdin(Stdio::null());
         let service = command.spawn().expect("the HAL");
         let device = Device {
             transport,

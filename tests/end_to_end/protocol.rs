@@ -164,8 +164,8 @@ pub struct Figures {
     pub others: i32,
     /// Refused calls since the service started; 0 for a session.
     pub refusals: i64,
-    /// Clients that died; 0 for a session.
-    pub dead_clients: i64,
+    /// Sessions that ended without close; 0 for a session.
+    pub abandoned: i64,
 }
 
 /// What the service can do.

@@ -3,7 +3,9 @@
 
 //! `cargo xtask test`: the stages, one after another, all of them whatever becomes of the others.
 
+use std::ffi::OsString;
 use std::io::Write;
+use std::process::Command;
 use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
@@ -118,13 +120,22 @@ fn on_this_machine(lane: Lane, filter: &[String]) -> Result<Tally> {
     let tests = tests(&["test", "--no-run", "-p", END_TO_END])?;
     let mut everything = String::new();
     let mut all_succeeded = true;
+    // The tests give each process a user id of its own.
+    let root = machine::root_prefix().context(
+        "these tests give each process a user id of its own, which takes root, and there is no \
+         sudo here; run this as root",
+    )?;
     for test in &tests {
         // timeout ends the test's children with it.
-        let mut command = std::process::Command::new("timeout");
-        command.args(["--kill-after=10", &LANE_TIMEOUT.as_secs().to_string()]).arg(&test.path);
-        command.arg("--test-threads=1").args(filter);
-        command.env("BERTH_LANE", lane.name).env("BERTH_TRANSPORT", "rpc");
-        command.env("BERTH_BIN_DIR", folder).current_dir(workspace::root()?);
+        let mut words: Vec<OsString> = root.iter().map(OsString::from).collect();
+        words.extend(["timeout".into(), "--kill-after=10".into()]);
+        words.extend([LANE_TIMEOUT.as_secs().to_string().into(), "env".into()]);
+        words.extend([format!("BERTH_LANE={}", lane.name).into(), "BERTH_TRANSPORT=rpc".into()]);
+        words.push([OsString::from("BERTH_BIN_DIR="), folder.into()].into_iter().collect());
+        words.extend([test.path.clone().into(), "--test-threads=1".into()]);
+        words.extend(filter.iter().map(OsString::from));
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).current_dir(workspace::root()?);
         let (output, success) = process::watched(&mut command)?;
         everything += &output;
         all_succeeded &= success;
@@ -137,8 +148,8 @@ fn in_the_vm(lane: Lane, filter: &[String]) -> Result<Tally> {
     let prepared = Prepared::new(lane)?;
     let packages = ["-p", "berth_service", "-p", "berthctl", "-p", END_TO_END];
     let mut files = vm::programs(&packages)?;
-    let tests =
-        tests(&["test", "--no-run", "--release", "--target", GUEST_TARGET, "-p", END_TO_END])?;
+    // The tests themselves need no optimizer; what they test has had it.
+    let tests = tests(&["test", "--no-run", "--target", GUEST_TARGET, "-p", END_TO_END])?;
     files.extend(tests.iter().map(|test| (guest_path(test), test.path.clone())));
     let link = ("/vendor/bin/berth-allocator-service".to_owned(), image::SERVICE.to_owned());
     let payload = Payload {

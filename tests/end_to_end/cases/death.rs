@@ -22,7 +22,7 @@ fn a_killed_client_with_64_buffers_leaves_nothing_in_ledger_service_or_kernel() 
     assert!(device.service_descriptors() >= descriptors + 64);
     client.kill();
     device.await_figures("the ledger", |now| {
-        (now.sessions, now.buffers, now.bytes, now.dead_clients) == (0, 0, 0, 1)
+        (now.sessions, now.buffers, now.bytes, now.abandoned) == (0, 0, 0, 1)
     });
     device.await_true("the service's descriptors", || {
         (device.service_descriptors() <= descriptors).then_some(())
@@ -44,7 +44,7 @@ fn clients_killed_again_and_again_leave_nothing() {
         client.begin(&Ask::Churn(Descriptor::linear(4096), 4, 1_000_000));
         device.await_figures("it is at work", |now| now.buffers > 8);
         client.kill();
-        device.await_figures("the session ends", |now| now.dead_clients == round + 1);
+        device.await_figures("the session ends", |now| now.abandoned == round + 1);
         device.await_figures("the buffers go", |now| now.buffers == 0 && now.sessions == 0);
     }
     device.assert_alive();
@@ -60,7 +60,7 @@ fn a_session_ends_with_its_last_reference() {
     client.allocate(&Descriptor::linear(4096), 8).unwrap();
     client.drop_session();
     let figures = device.await_figures("it ends", |now| now.sessions == 0 && now.buffers == 0);
-    assert_eq!(figures.dead_clients, 0);
+    assert_eq!(figures.abandoned, 0);
     client.open("again").unwrap();
     client.allocate(&Descriptor::linear(4096), 1).unwrap();
     client.exit();

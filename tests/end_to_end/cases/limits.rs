@@ -68,5 +68,5 @@ fn sessions_of_a_uid_are_limited() {
     let other = device.client(OTHER_APP);
     other.open("room for others").unwrap();
     let figures = device.await_figures("only those are left", |now| now.sessions == 5);
-    assert_eq!(figures.dead_clients, 0);
+    assert_eq!(figures.abandoned, 0);
 }

@@ -64,7 +64,7 @@ fn every_failure_of_a_token_looks_the_same() {
     let survivor = owner.allocate_one(&Descriptor::linear(4096));
     let inherited = owner.share(survivor.handle, OTHER_APP);
     owner.kill();
-    device.await_figures("the owner's session ends", |now| now.dead_clients == 1);
+    device.await_figures("the owner's session ends", |now| now.abandoned == 1);
     assert_eq!(taker.acquire(inherited).unwrap_err(), bad, "its owner died");
 }
 

@@ -170,7 +170,7 @@ impl Client {
                     bytes: stats.bytes,
                     others: stats.acquired,
                     refusals: 0,
-                    dead_clients: 0,
+                    abandoned: 0,
                 })
             }
             Ask::ServiceFigures => {
@@ -181,7 +181,7 @@ impl Client {
                     bytes: stats.bytes,
                     others: stats.tokens,
                     refusals: stats.refusals,
-                    dead_clients: stats.deadClients,
+                    abandoned: stats.abandonedSessions,
                 })
             }
             Ask::Dump(args) => {

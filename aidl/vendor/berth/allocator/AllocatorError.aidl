@@ -11,7 +11,9 @@ package vendor.berth.allocator;
 @VintfStability
 @Backing(type="int")
 enum AllocatorError {
-    /** The descriptor contradicts itself: a size below 1, a name that is no name, a shape not given. */
+    /**
+     * The descriptor contradicts itself: a size below 1, a name that is no name, a shape not given.
+     */
     BAD_DESCRIPTOR = 1,
     /** Another argument is out of its range. */
     BAD_ARGUMENT = 2,

@@ -20,6 +20,10 @@ parcelable AllocatorStats {
     long allocatedBuffers;
     /** Calls that were refused since the service started. */
     long refusals;
-    /** Sessions that ended by the death of their client since the service started. */
-    long deadClients;
+    /**
+     * Sessions that ended without close since the service started: their clients died or released
+     * the session object. Which of the two the kernel reports first is chance, so they are not told
+     * apart.
+     */
+    long abandonedSessions;
 }

@@ -32,7 +32,9 @@ parcelable BufferInfo {
     @utf8InCpp String heap;
     /** True if the descriptor is a dma-buf. */
     boolean dmaBuf;
-    /** With inode, the identity of the memory: st_dev as fstat gives it for every descriptor of it. */
+    /**
+     * With inode, the identity of the memory: st_dev as fstat gives it for every descriptor of it.
+     */
     long device;
     /** st_ino as fstat gives it. */
     long inode;

@@ -6,12 +6,13 @@
 package vendor.berth.allocator;
 
 /**
- * Usage bits with the values of android.hardware.graphics.common.BufferUsage. CPU_READ and CPU_WRITE
- * are fields of four bits of which one value is taken; all others are flags.
+ * Usage bits with the values of android.hardware.graphics.common.BufferUsage. CPU_READ and
+ * CPU_WRITE are fields of four bits of which one value is taken; all others are flags.
  */
 @VintfStability
 @Backing(type="long")
-@SuppressWarnings(value={"redundant-name"}) // Gralloc's names: GPU_DATA_BUFFER, FRONT_BUFFER.
+// The names are Gralloc's, GPU_DATA_BUFFER and FRONT_BUFFER too.
+@SuppressWarnings(value={"redundant-name"})
 enum BufferUsage {
     /** The field of the CPU_READ values. */
     CPU_READ_MASK = 0xf,

@@ -9,7 +9,9 @@ package vendor.berth.allocator;
 @VintfStability
 @Backing(type="int")
 enum HeapClass {
-    /** dma-buf from the kernel's system heap: pages that need not be contiguous, cached by the CPU. */
+    /**
+     * dma-buf from the kernel's system heap: pages that need not be contiguous, cached by the CPU.
+     */
     SYSTEM = 0,
     /** Sealed memfd: memory shared by CPUs only, no dma-buf. It serves regions and, on a host
      * without any dma-heap, buffers and images too. */

@@ -53,7 +53,8 @@ interface IAllocator {
 
     /**
      * Opens a session: the owner of what a client allocates. It ends by its close(), by the release
-     * of the last reference to it, or by the death of the callback's process, whichever comes first.
+     * of the last reference to it, or by the death of the callback's process, whichever comes
+     * first.
      *
      * @param config the session's name.
      * @param callback the client's death token and the receiver of notices. The service keeps a

@@ -86,9 +86,9 @@ interface IAllocatorSession {
      * @return 128 random bits. Whoever knows them and runs under the uid that they are bound to can
      *         acquire the buffer: send them over a channel that you trust.
      * @throws ServiceSpecificException NOT_FOUND if the id is not in the session; BAD_ARGUMENT if
-     *         uses or lifetime are out of range; UNSUPPORTED if READ_ONLY is asked for a dma-buf, or
-     *         if the buffer was itself acquired from another session; QUOTA_EXCEEDED if the session
-     *         has as many open tokens as it may.
+     *         uses or lifetime are out of range; UNSUPPORTED if READ_ONLY is asked for a dma-buf,
+     *         or if the buffer was itself acquired from another session; QUOTA_EXCEEDED if the
+     *         session has as many open tokens as it may.
      */
     ShareToken share(long id, in ShareOptions options);
 
@@ -98,8 +98,8 @@ interface IAllocatorSession {
      *
      * @param token what share returned to the owner.
      * @return the buffer with a descriptor that the caller owns and closes.
-     * @throws ServiceSpecificException BAD_TOKEN if the token is unknown, bound to another uid, used
-     *         up or expired, or if its buffer is gone: the answer does not tell which;
+     * @throws ServiceSpecificException BAD_TOKEN if the token is unknown, bound to another uid,
+     *         used up or expired, or if its buffer is gone: the answer does not tell which;
      *         TOO_MANY_BUFFERS or TOO_MANY_FDS if the session or the service is full.
      */
     Buffer acquire(in ShareToken token);

@@ -7,7 +7,9 @@ package vendor.berth.allocator;
 
 import vendor.berth.allocator.PlaneComponentType;
 
-/** A part of a sample, with the meanings of android.hardware.graphics.common.PlaneLayoutComponent. */
+/**
+ * A part of a sample, with the meanings of android.hardware.graphics.common.PlaneLayoutComponent.
+ */
 @VintfStability
 parcelable PlaneComponent {
     /** What it measures. */

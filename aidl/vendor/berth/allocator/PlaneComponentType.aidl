@@ -5,8 +5,10 @@
 
 package vendor.berth.allocator;
 
-/** Component types with the values of android.hardware.graphics.common.PlaneLayoutComponentType, and
- * two of our own for which it has none: D and S. */
+/**
+ * Component types with the values of android.hardware.graphics.common.PlaneLayoutComponentType,
+ * and two of our own for which it has none: D and S.
+ */
 @VintfStability
 @Backing(type="long")
 enum PlaneComponentType {

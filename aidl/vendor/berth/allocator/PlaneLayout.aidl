@@ -14,7 +14,10 @@ parcelable PlaneLayout {
     PlaneComponent[] components;
     /** From the start of the layer to the first sample, in bytes. */
     long offsetInBytes;
-    /** From one sample to the next in a row, in bits; 0 where samples are packed with no fixed distance. */
+    /**
+     * From one sample to the next in a row, in bits; 0 where samples are packed with no fixed
+     * distance.
+     */
     long sampleIncrementInBits;
     /** From one row to the next, in bytes. */
     long strideInBytes;
