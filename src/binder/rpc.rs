@@ -30,6 +30,10 @@ const OUTGOING_CONNECTIONS: u32 = 4;
 /// Connections on which a service calls its client back.
 const INCOMING_CONNECTIONS: u32 = 1;
 
+/// Connections of all clients together; each costs the service a thread. Further clients wait for
+/// their time-out.
+const MAX_CONNECTIONS: usize = 1024;
+
 /// The dump of a service: RPC Binder has no such transaction that a client could send, so each
 /// service has this interface beside its own.
 #[rsbinder::interface(descriptor = "berth.host.IDump")]
@@ -82,6 +86,7 @@ pub(crate) fn serve<N: Remotable + 'static, T: FromIBinder + ?Sized>(
     let server = rsbinder::serve(endpoint(&socket))?
         .with(|options| {
             options.threads = Some(transport::threads());
+            options.max_connections = Some(MAX_CONNECTIONS);
             options.reply_timeout = Some(PEER_TIMEOUT);
             options.fd_modes = Some(vec![FileDescriptorTransportMode::Unix]);
         })

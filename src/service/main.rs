@@ -45,10 +45,12 @@ fn init_log() {
     );
 }
 
+/// What rsbinder says of peers that go and of a service manager that is not up yet is no news.
+#[cfg(not(target_os = "android"))]
+const HOST_LOG_FILTER: &str = "info,rsbinder=error,rsbinder::hub=off";
+
 #[cfg(not(target_os = "android"))]
 fn init_log() {
-    env_logger::Builder::from_env(
-        env_logger::Env::default().default_filter_or("info,rsbinder=error"),
-    )
-    .init();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(HOST_LOG_FILTER))
+        .init();
 }

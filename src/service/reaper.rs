@@ -6,10 +6,9 @@
 
 use std::io;
 use std::sync::mpsc::{channel, Receiver, Sender};
-use std::sync::{Mutex, Weak};
+use std::sync::Weak;
 use std::thread;
 
-use crate::lock::lock;
 use crate::service::Service;
 
 /// Why a session ended.
@@ -26,7 +25,7 @@ pub(crate) enum Cause {
 /// The way to the reaper's thread. What waits there is bounded by the number of sessions: each is
 /// reported at most twice, by its object and by its callback.
 #[derive(Debug)]
-pub(crate) struct Reaper(Mutex<Sender<(i64, Cause)>>);
+pub(crate) struct Reaper(Sender<(i64, Cause)>);
 
 /// The reaper's end of the way, until the thread starts.
 pub(crate) type Reports = Receiver<(i64, Cause)>;
@@ -34,7 +33,7 @@ pub(crate) type Reports = Receiver<(i64, Cause)>;
 impl Reaper {
     pub(crate) fn new() -> (Reaper, Reports) {
         let (sender, receiver) = channel();
-        (Reaper(Mutex::new(sender)), receiver)
+        (Reaper(sender), receiver)
     }
 
     /// Starts the thread for a service; it ends with the service.
@@ -50,7 +49,7 @@ impl Reaper {
 
     /// Asks for the end of a session.
     pub(crate) fn report(&self, session: i64, cause: Cause) {
-        if lock(&self.0).send((session, cause)).is_err() {
+        if self.0.send((session, cause)).is_err() {
             log::debug!("session {session} outlived the service");
         }
     }
