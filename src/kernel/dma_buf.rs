@@ -71,7 +71,7 @@ pub fn kernel_name(name: &str) -> &str {
     while !name.is_char_boundary(end) {
         end -= 1;
     }
-    &name[..end]
+    name.get(..end).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -17,13 +17,13 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     IAllocatorCallback::IAllocatorCallback,
 };
 
-use crate::accounts::{within, Accounts, Limits};
+use crate::accounts::{Accounts, Limits};
 use crate::heaps::{Choice, Heaps};
 use crate::lock::lock;
 use crate::memory::{Memory, Place};
 use crate::notices::Notices;
 use crate::reaper::{Cause, Reaper};
-use crate::refusal::{Refusal, Scope};
+use crate::refusal::Refusal;
 use crate::request::{checked_name, Request};
 use crate::session::{Holding, Role, Session};
 use crate::tokens::{Permit, Tokens};
@@ -173,9 +173,7 @@ impl Service {
         let bytes = self.whole_pages(request.bytes())?;
         let too_large = Refusal::TooLarge { asked: bytes, limit: self.max_buffer_bytes() };
         let batch_bytes = bytes.checked_mul(count).ok_or(too_large)?;
-        let limits = self.accounts.limits();
-        let room =
-            session.reserve(count, batch_bytes, limits.session_buffers, limits.session_bytes)?;
+        let room = session.reserve(count, batch_bytes, self.accounts.limits())?;
         let mut charge = self.accounts.admit(session.uid, bytes, count)?;
         let request = Arc::new(request);
         let mut batch = Vec::with_capacity(count as usize);
@@ -227,17 +225,15 @@ impl Service {
         token: &[u8; 16],
     ) -> Result<(i64, Holding), Refusal> {
         // A session that is full or closed does not use the token up.
-        let max_buffers = self.accounts.limits().session_buffers;
-        let held = session.held()?;
-        within(Scope::Session, "buffers", held.owned + held.taken, 1, max_buffers)
-            .map_err(Refusal::TooManyBuffers)?;
+        let limits = self.accounts.limits();
+        session.check_room(limits)?;
         let (memory, access) = self.tokens.redeem(token, caller_uid)?;
         let place = Place { session: session.id, buffer: self.new_id() };
         if !memory.join(place) {
             return Err(Refusal::BadToken);
         }
         let holding = Holding { memory, role: Role::Taker(access) };
-        if let Err(refusal) = session.take(place.buffer, holding.clone(), max_buffers) {
+        if let Err(refusal) = session.take(place.buffer, holding.clone(), limits) {
             holding.memory.leave(place);
             return Err(refusal);
         }

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use vendor_berth_allocator::aidl::vendor::berth::allocator::Access::Access;
 
-use crate::accounts::{within, Charge};
+use crate::accounts::{within, Charge, Limits};
 use crate::lock::lock;
 use crate::memory::Memory;
 use crate::refusal::{Refusal, Scope};
@@ -108,28 +108,29 @@ impl Session {
         &self,
         buffers: u64,
         bytes: u64,
-        max_buffers: u64,
-        max_bytes: u64,
+        limits: &Limits,
     ) -> Result<Room<'_>, Refusal> {
         self.with_open(|table| {
             let held = &mut table.held;
-            within(Scope::Session, "buffers", held.owned + held.taken, buffers, max_buffers)
-                .map_err(Refusal::TooManyBuffers)?;
-            within(Scope::Session, "bytes", held.bytes, bytes, max_bytes)
+            held.room_for(buffers, limits)?;
+            within(Scope::Session, "bytes", held.bytes, bytes, limits.session_bytes)
                 .map_err(Refusal::OverQuota)?;
-            held.owned += buffers;
-            held.bytes += bytes;
+            held.owned = held.owned.saturating_add(buffers);
+            held.bytes = held.bytes.saturating_add(bytes);
             Ok(Room { session: self, buffers, bytes })
         })
     }
 
+    /// Whether a buffer could be acquired.
+    pub(crate) fn check_room(&self, limits: &Limits) -> Result<(), Refusal> {
+        self.with_open(|table| table.held.room_for(1, limits))
+    }
+
     /// Adds a buffer that was acquired.
-    pub(crate) fn take(&self, id: i64, holding: Holding, max_buffers: u64) -> Result<(), Refusal> {
+    pub(crate) fn take(&self, id: i64, holding: Holding, limits: &Limits) -> Result<(), Refusal> {
         self.with_open(|table| {
-            let held = &mut table.held;
-            within(Scope::Session, "buffers", held.owned + held.taken, 1, max_buffers)
-                .map_err(Refusal::TooManyBuffers)?;
-            held.taken += 1;
+            table.held.room_for(1, limits)?;
+            table.held.taken = table.held.taken.saturating_add(1);
             table.buffers.insert(id, holding);
             Ok(())
         })
@@ -159,14 +160,14 @@ impl Session {
     ) -> Result<(), Refusal> {
         self.with_open(|table| {
             if table.held.tokens >= max_tokens {
-                let mut left = 0;
+                let mut left = 0usize;
                 for holding in table.buffers.values_mut() {
                     if let Role::Owner(tokens) = &mut holding.role {
                         sweep(tokens);
-                        left += tokens.len() as u64;
+                        left = tokens.len().saturating_add(left);
                     }
                 }
-                table.held.tokens = left;
+                table.held.tokens = left as u64;
             }
             within(Scope::Session, "open tokens", table.held.tokens, 1, max_tokens)
                 .map_err(Refusal::OverQuota)?;
@@ -175,7 +176,7 @@ impl Session {
                 Role::Taker(_) => Err(Refusal::Unsupported(format!("sharing buffer {id} on"))),
                 Role::Owner(tokens) => {
                     tokens.push(token);
-                    table.held.tokens += 1;
+                    table.held.tokens = table.held.tokens.saturating_add(1);
                     Ok(())
                 }
             }
@@ -223,6 +224,12 @@ impl Session {
 }
 
 impl Held {
+    fn room_for(&self, buffers: u64, limits: &Limits) -> Result<(), Refusal> {
+        let used = self.owned.saturating_add(self.taken);
+        within(Scope::Session, "buffers", used, buffers, limits.session_buffers)
+            .map_err(Refusal::TooManyBuffers)
+    }
+
     fn forget(&mut self, holding: &Holding) {
         match &holding.role {
             Role::Owner(tokens) => {

@@ -107,7 +107,7 @@ impl Tokens {
             entries.remove(&id);
             return Err(Refusal::BadToken);
         };
-        entry.uses_left -= 1;
+        entry.uses_left = entry.uses_left.saturating_sub(1);
         let access = entry.access;
         if entry.uses_left == 0 {
             entries.remove(&id);

@@ -121,6 +121,14 @@ impl Device {
         fs::read_dir(format!("/proc/{pid}/fd")).expect("the service is alive").count()
     }
 
+    /// Waits until the service has no more descriptors open than it had. A thread that has answered
+    /// closes the descriptors of its answer when the client may have it already.
+    pub fn await_descriptors(&self, before: usize) {
+        self.await_true("the service's descriptors are closed", || {
+            (self.service_descriptors() <= before).then_some(())
+        });
+    }
+
     /// Waits until the service's figures are as they should be.
     pub fn await_figures(&self, what: &str, reached: impl Fn(&Figures) -> bool) -> Figures {
         self.await_true(what, || Some(self.figures()).filter(|now| reached(now)))

@@ -153,7 +153,7 @@ fn a_thousand_allocations_of_each_size_leave_nothing_behind() {
     }
     let figures = device.figures();
     assert_eq!((figures.buffers, figures.bytes), (0, 0));
-    assert_eq!(device.service_descriptors(), descriptors);
+    device.await_descriptors(descriptors);
     assert_eq!(client.count(Ask::OpenDescriptors), own);
 }
 
@@ -172,7 +172,5 @@ fn a_hundred_threads_and_eight_processes_allocate_at_once() {
     assert_eq!(device.figures().buffers, 0);
     drop(clients);
     device.await_figures("all sessions end", |now| now.sessions == 0);
-    device.await_true("descriptors are closed", || {
-        (device.service_descriptors() <= descriptors).then_some(())
-    });
+    device.await_descriptors(descriptors);
 }

@@ -24,9 +24,7 @@ fn a_killed_client_with_64_buffers_leaves_nothing_in_ledger_service_or_kernel() 
     device.await_figures("the ledger", |now| {
         (now.sessions, now.buffers, now.bytes, now.abandoned) == (0, 0, 0, 1)
     });
-    device.await_true("the service's descriptors", || {
-        (device.service_descriptors() <= descriptors).then_some(())
-    });
+    device.await_descriptors(descriptors);
     if kernel_has_dma_heaps() {
         // A lane's VM is quiet: of 64 MiB nothing may be missing but what the HAL's own tables grew.
         device.await_true("MemFree", || (free_memory() + (8 << 20) > free_before).then_some(()));
@@ -48,9 +46,7 @@ fn clients_killed_again_and_again_leave_nothing() {
         device.await_figures("the buffers go", |now| now.buffers == 0 && now.sessions == 0);
     }
     device.assert_alive();
-    device.await_true("the service's descriptors", || {
-        (device.service_descriptors() <= descriptors).then_some(())
-    });
+    device.await_descriptors(descriptors);
 }
 
 #[test]
