@@ -12,8 +12,8 @@ use binder::binder_impl::{IBinderInternal, Remotable};
 use binder::{DeathRecipient, FromIBinder, IBinder, SpIBinder};
 
 pub use binder::{
-    wait_for_interface, BinderFeatures, ExceptionCode, Interface, ParcelFileDescriptor,
-    ProcessState, Result, Status, StatusCode, Strong, ThreadState,
+    BinderFeatures, ExceptionCode, Interface, ParcelFileDescriptor, ProcessState, Result, Status,
+    StatusCode, Strong, ThreadState,
 };
 
 /// Wraps a service in its generated `Bn` type.
@@ -55,6 +55,11 @@ pub fn check_interface<T: FromIBinder + ?Sized>(name: &str) -> Result<Strong<T>>
     Ok(binder::get_interface(name)?)
 }
 
+/// A service, as soon as it is registered; waits for ever.
+pub fn wait_for_interface<T: FromIBinder + ?Sized>(name: &str) -> Result<Strong<T>> {
+    Ok(binder::wait_for_interface(name)?)
+}
+
 /// The exception of [`service_error`].
 pub const SERVICE_SPECIFIC: ExceptionCode = ExceptionCode::SERVICE_SPECIFIC;
 
@@ -65,7 +70,15 @@ pub fn service_error(code: i32, message: &str) -> Status {
 
 /// What a status says to people.
 pub fn message(status: &Status) -> String {
-    status.get_description()
+    // The crate gives no way to the message alone: `Status(-8, EX_SERVICE_SPECIFIC): '7: message'`.
+    let description = status.get_description();
+    let start = format!("'{}: ", status.service_specific_error());
+    match description.split_once(&start) {
+        Some((_, message)) if status.exception_code() == SERVICE_SPECIFIC => {
+            message.strip_suffix('\'').unwrap_or(message).to_owned()
+        }
+        _ => description,
+    }
 }
 
 /// Whether a call failed because the service's process is gone.

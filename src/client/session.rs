@@ -181,9 +181,9 @@ impl Session {
 
 struct Listener<F>(F);
 
-impl<F: Send + Sync> Interface for Listener<F> {}
+impl<F: Send + Sync + 'static> Interface for Listener<F> {}
 
-impl<F: Fn(&[i64]) + Send + Sync> IAllocatorCallback for Listener<F> {
+impl<F: Fn(&[i64]) + Send + Sync + 'static> IAllocatorCallback for Listener<F> {
     fn onSharedBufferGone(&self, ids: &[i64]) -> hal_binder::Result<()> {
         (self.0)(ids);
         Ok(())

@@ -4,7 +4,7 @@
 //! What can be written on the command line.
 
 use berth_client::PixelFormat;
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 
 /// Ask the Berth allocator what it has, and try it.
 #[derive(Debug, Parser)]
@@ -62,7 +62,7 @@ pub struct Allocation {
 
 /// The form of what is allocated.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
+#[command(group(ArgGroup::new("form").required(true).args(["size", "region", "image"])))]
 pub struct Shape {
     /// A linear buffer of so many bytes; K, M and G are powers of 1024.
     #[arg(long, value_name = "BYTES", value_parser = bytes)]

@@ -4,13 +4,12 @@
 //! dma-heaps: character devices under `/dev/dma_heap` that allocate dma-bufs (Linux 5.6 and later,
 //! `include/uapi/linux/dma-heap.h`).
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{open, OFlag};
-use nix::sys::stat::Mode;
+use nix::fcntl::OFlag;
 
 use crate::dma_buf::DmaBuf;
 use crate::KernelError;
@@ -53,16 +52,14 @@ impl DmaHeap {
 
     /// Opens the heap of this name.
     pub fn open(name: &str) -> Result<DmaHeap, KernelError> {
-        let refuse = KernelError::context(|| format!("open {DIRECTORY}/{name}"));
+        let operation = || format!("open {DIRECTORY}/{name}");
         if name.is_empty() || name.contains('/') || name.starts_with('.') {
-            return Err(refuse(Errno::EINVAL));
+            return Err(KernelError::new(operation(), Errno::EINVAL));
         }
         // Read access is all that the ioctl asks for, and all that Android's node grants.
         let path = Path::new(DIRECTORY).join(name);
-        let fd = open(&path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(refuse)?;
-        // SAFETY: `open` succeeded, so `fd` is an open descriptor that nobody else owns.
-        let device = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(DmaHeap { name: name.to_owned(), device })
+        let device = File::open(path).map_err(KernelError::io(operation))?;
+        Ok(DmaHeap { name: name.to_owned(), device: device.into() })
     }
 
     /// The heap's name under [`DIRECTORY`].

@@ -32,7 +32,7 @@ impl KernelError {
     ) -> impl FnOnce(std::io::Error) -> KernelError {
         move |error| KernelError {
             operation: operation(),
-            errno: error.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
+            errno: Errno::try_from(error).unwrap_or(Errno::EIO),
         }
     }
 }

@@ -8,20 +8,19 @@
 
 use std::marker::PhantomData;
 use std::mem::size_of;
-use std::num::NonZeroUsize;
-use std::os::fd::BorrowedFd;
-use std::ptr::NonNull;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::{self, NonNull};
 use std::sync::atomic::AtomicU32;
 
 use nix::errno::Errno;
-use nix::libc::c_void;
-use nix::sys::mman::{mmap, munmap, MapFlags, ProtFlags};
+// Not nix's, whose types changed with each of the versions that Android 14, 15 and 16 carry.
+use nix::libc::{c_int, c_void, mmap, munmap, MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE};
 
 use crate::{identity, KernelError};
 
 mod sealed {
     pub trait Sealed {
-        const PROTECTION: super::ProtFlags;
+        const PROTECTION: super::c_int;
     }
 }
 
@@ -36,11 +35,11 @@ pub enum ReadOnly {}
 pub enum ReadWrite {}
 
 impl sealed::Sealed for ReadOnly {
-    const PROTECTION: ProtFlags = ProtFlags::PROT_READ;
+    const PROTECTION: c_int = PROT_READ;
 }
 impl Protection for ReadOnly {}
 impl sealed::Sealed for ReadWrite {
-    const PROTECTION: ProtFlags = ProtFlags::PROT_READ.union(ProtFlags::PROT_WRITE);
+    const PROTECTION: c_int = PROT_READ | PROT_WRITE;
 }
 impl Protection for ReadWrite {}
 
@@ -82,11 +81,14 @@ impl<P: Protection> Mapping<P> {
             return Err(KernelError::new(operation, Errno::EOVERFLOW));
         }
         let size = usize::try_from(bytes).map_err(|_| refuse(Errno::ENOMEM))?;
-        let length = NonZeroUsize::new(size).ok_or(refuse(Errno::EINVAL))?;
         // SAFETY: without MAP_FIXED the kernel chooses an address range that nothing else uses, so
         // no memory of this program changes.
-        let start = unsafe { mmap(None, length, P::PROTECTION, MapFlags::MAP_SHARED, fd, 0) }
-            .map_err(refuse)?;
+        let start =
+            unsafe { mmap(ptr::null_mut(), size, P::PROTECTION, MAP_SHARED, fd.as_raw_fd(), 0) };
+        if start == MAP_FAILED {
+            return Err(refuse(Errno::last()));
+        }
+        let start = NonNull::new(start).ok_or(refuse(Errno::EFAULT))?;
         Ok(Mapping { start, size, _protection: PhantomData })
     }
 
@@ -163,8 +165,8 @@ impl<P: Protection> Drop for Mapping<P> {
     fn drop(&mut self) {
         // SAFETY: `start` and `size` are those of the mapping made in `new`, which this value owns
         // alone; no pointer that it gave out may be used after it.
-        let unmapped = unsafe { munmap(self.start, self.size) };
-        debug_assert!(unmapped.is_ok(), "munmap of an owned mapping");
+        let unmapped = unsafe { munmap(self.start.as_ptr(), self.size) };
+        debug_assert!(unmapped == 0, "munmap of an owned mapping");
     }
 }
 

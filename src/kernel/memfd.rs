@@ -5,10 +5,11 @@
 //! memfd_create(2)).
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{fcntl, open, FcntlArg, OFlag, SealFlag};
+use nix::fcntl::{fcntl, FcntlArg, SealFlag};
 use nix::sys::memfd::{memfd_create, MemFdCreateFlag};
 use nix::sys::stat::{fchmod, Mode};
 use nix::unistd::ftruncate;
@@ -52,10 +53,8 @@ impl Memfd {
     /// mapping nor `mprotect` can be had from it.
     pub fn open_read_only(&self) -> Result<OwnedFd, KernelError> {
         let path = format!("/proc/self/fd/{}", self.0.as_raw_fd());
-        let fd = open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
-            .map_err(KernelError::context(|| "re-open a memfd read-only".to_owned()))?;
-        // SAFETY: `open` succeeded, so `fd` is an open descriptor that nobody else owns.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+        let opened = File::open(path).map(OwnedFd::from);
+        opened.map_err(KernelError::io(|| "re-open a memfd read-only".to_owned()))
     }
 }
 
@@ -83,7 +82,7 @@ mod tests {
     use super::*;
     use crate::identity;
     use nix::fcntl::FdFlag;
-    use nix::unistd::write;
+    use std::io::Write;
 
     #[test]
     fn a_memfd_has_the_size_asked_for_and_keeps_it() {
@@ -112,9 +111,9 @@ mod tests {
     #[test]
     fn a_read_only_descriptor_refuses_to_write() {
         let memfd = Memfd::create("read-only", 4096).unwrap();
-        let reader = memfd.open_read_only().unwrap();
-        assert_eq!(write(&reader, b"x"), Err(Errno::EBADF));
-        assert_eq!(write(&memfd, b"x"), Ok(1));
+        let mut reader = File::from(memfd.open_read_only().unwrap());
+        assert_eq!(reader.write(b"x").unwrap_err().raw_os_error(), Some(Errno::EBADF as i32));
+        assert_eq!(File::from(OwnedFd::from(memfd)).write(b"x").unwrap(), 1);
     }
 
     #[test]

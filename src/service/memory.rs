@@ -80,8 +80,7 @@ impl Memory {
             return self.descriptor.open_read_only();
         }
         self.descriptor.as_fd().try_clone_to_owned().map_err(|error| {
-            let errno =
-                error.raw_os_error().map_or(nix::errno::Errno::EIO, nix::errno::Errno::from_raw);
+            let errno = nix::errno::Errno::try_from(error).unwrap_or(nix::errno::Errno::EIO);
             Refusal::of_kernel(KernelError::new("duplicate a descriptor", errno))
         })
     }
