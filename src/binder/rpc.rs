@@ -58,7 +58,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn socket(directory: &Path, name: &str) -> PathBuf {
-    directory.join(name.replace('/', "_")).with_extension("sock")
+    directory.join(format!("{}.sock", name.replace('/', "_")))
 }
 
 fn endpoint(socket: &Path) -> Uri {
@@ -172,4 +172,19 @@ pub(crate) fn dump(
     let dump: Strong<dyn IDump> =
         with_client(&socket(directory, name), |client| client.get(&dump_name(name)))?;
     dump.write_to(&ParcelFileDescriptor::new(to), args)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_has_a_socket_of_its_own() {
+        let directory = Path::new("/run/berth");
+        let names = ["a.b.IC/default", "a.b.IC/other", "a.b.ID/default", "a.b"];
+        let sockets: std::collections::HashSet<_> =
+            names.iter().map(|name| socket(directory, name)).collect();
+        assert_eq!(sockets.len(), names.len(), "{sockets:?}");
+        assert!(sockets.iter().all(|socket| socket.parent() == Some(directory)));
+    }
 }

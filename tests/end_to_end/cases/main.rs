@@ -5,6 +5,7 @@
 
 mod access;
 mod allocation;
+mod any_descriptor;
 mod capabilities;
 mod command_line;
 mod death;
