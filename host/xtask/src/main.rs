@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 
 mod aidl;
 mod archive;
+mod bench;
 mod cache;
 mod demo;
 mod exit;
@@ -46,6 +47,8 @@ enum Task {
     Test(stages::Options),
     /// Run a command, or a shell, in the VM beside the HAL
     Vm(vm::Options),
+    /// Measure the allocator, as ratios to what it cannot do without
+    Bench(bench::Options),
     /// The interface, judged by AOSP's own AIDL compiler
     #[command(subcommand)]
     Aidl(aidl::Action),
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => stages::run(&options),
         Task::Vm(options) => vm::run(&options),
+        Task::Bench(options) => bench::run(&options),
         Task::Aidl(action) => aidl::run(action),
     };
     match outcome {

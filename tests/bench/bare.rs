@@ -1,0 +1,68 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! A service that does nothing but answer: what a call costs that carries a descriptor or bytes.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Context, Result};
+use berth_kernel::memfd::Memfd;
+use hal_binder::{Interface, ParcelFileDescriptor, ProcessState, Strong};
+use rsbinder::BinderResult;
+
+/// Under the allocator's prefix, so that the test VM's service manager lets it register.
+const NAME: &str = "vendor.berth.allocator.bench/bare";
+
+/// Bare calls.
+#[rsbinder::interface(descriptor = "vendor.berth.bench.IBare")]
+pub trait IBare {
+    /// Returns a descriptor.
+    fn give(&self) -> BinderResult<ParcelFileDescriptor>;
+    /// Takes a descriptor.
+    fn take(&self, descriptor: &ParcelFileDescriptor) -> BinderResult<()>;
+    /// Takes bytes.
+    fn swallow(&self, bytes: &[u8]) -> BinderResult<i32>;
+}
+
+struct Bare(Memfd);
+
+impl Interface for Bare {}
+
+impl IBare for Bare {
+    fn give(&self) -> BinderResult<ParcelFileDescriptor> {
+        use std::os::fd::AsFd;
+        Ok(ParcelFileDescriptor::new(self.0.as_fd().try_clone_to_owned()?))
+    }
+
+    fn take(&self, _descriptor: &ParcelFileDescriptor) -> BinderResult<()> {
+        Ok(())
+    }
+
+    fn swallow(&self, bytes: &[u8]) -> BinderResult<i32> {
+        Ok(bytes.len() as i32)
+    }
+}
+
+/// Serves until killed.
+pub fn serve() -> Result<()> {
+    let bare = BnBare::new_binder(Bare(Memfd::create("bare", 4096)?));
+    ProcessState::start_thread_pool();
+    hal_binder::add_service::<BnBare, _>(NAME, &bare).context("register the bare service")?;
+    ProcessState::join_thread_pool();
+    bail!("the bare service ended")
+}
+
+/// Finds the service that `serve` registers.
+pub fn find() -> Result<Strong<dyn IBare>> {
+    let began = Instant::now();
+    loop {
+        match hal_binder::check_interface(NAME) {
+            Ok(found) => return Ok(found),
+            Err(error) if began.elapsed() > Duration::from_secs(30) => {
+                return Err(error).context("find the bare service");
+            }
+            Err(_) => thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! What the allocator costs.
+//!
+//! Each figure is a ratio to what cannot be done without: a bare Binder call, the kernel's own work,
+//! a copy of the bytes. Both sides are measured in turns in one run, so that whatever else the
+//! machine does falls on both; medians are compared. The HAL must be running.
+
+#![forbid(unsafe_code)]
+
+mod allocation;
+mod bare;
+mod cleanup;
+mod measure;
+mod payload;
+mod pixels;
+mod table;
+
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use berth_client::Allocator;
+use clap::{Parser, Subcommand};
+
+use table::Table;
+
+#[derive(Debug, Parser)]
+#[command(about = "Measure the Berth allocator")]
+struct Arguments {
+    #[command(subcommand)]
+    role: Role,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum Role {
+    /// Measure everything and print a table.
+    Run,
+    /// Answer bare calls; started by `run`.
+    #[command(hide = true)]
+    Bare,
+    /// Hold many buffers until killed; started by `run`.
+    #[command(hide = true)]
+    Hoard,
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().role {
+        Role::Run => run(),
+        Role::Bare => bare::serve(),
+        Role::Hoard => cleanup::hoard(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let mut bare = role("bare")?.spawn().context("start the bare service")?;
+    let measured = measure_all();
+    bare.kill().context("end the bare service")?;
+    bare.wait().context("end the bare service")?;
+    println!("{}", measured?);
+    Ok(())
+}
+
+fn measure_all() -> Result<Table> {
+    let allocator = Allocator::connect_within(Duration::from_secs(30))?;
+    let bare = bare::find()?;
+    let mut table = Table::default();
+    allocation::measure(&allocator, &bare, &mut table)?;
+    payload::measure(&allocator, &bare, &mut table)?;
+    cleanup::measure(&allocator, &mut table)?;
+    pixels::measure(&mut table)?;
+    Ok(table)
+}
+
+/// This program in another role.
+fn role(name: &str) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe().context("find this program")?);
+    command.arg(name).stdin(Stdio::null());
+    Ok(command)
+}
