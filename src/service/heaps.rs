@@ -12,16 +12,53 @@ use berth_kernel::memfd::Memfd;
 use crate::refusal::Refusal;
 use crate::request::{Request, Shape};
 
-/// The dma-heap that serves buffers and images.
-const SYSTEM: &str = "system";
 /// The name of memory that is no dma-buf.
 const MEMFD: &str = "memfd";
+
+/// What kind of memory a heap gives. The order is that of preference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Class {
+    System,
+    SystemUncached,
+    Contiguous,
+    Shmem,
+    Vendor,
+    Secure,
+}
+
+/// The names that kernels give the heaps of a class. The contiguous heap's changed most: it was the
+/// CMA area's own until Linux 6.17 called it `default_cma_region` (drivers/dma-buf/heaps/cma_heap.c);
+/// the others are Android's (private/file_contexts of AOSP's sepolicy).
+const NAMES: [(Class, &[&str]); 3] = [
+    (Class::System, &["system"]),
+    (Class::SystemUncached, &["system-uncached"]),
+    (Class::Contiguous, &["reserved", "linux,cma", "default-pool", "default_cma_region"]),
+];
+/// How the names of all protected heaps begin.
+const SECURE_PREFIX: &str = "system-secure";
+
+impl Class {
+    /// The class of a dma-heap by its name.
+    fn of(name: &str) -> Class {
+        let known = NAMES.iter().find(|(_, names)| names.contains(&name));
+        match known {
+            Some((class, _)) => *class,
+            None if name.starts_with(SECURE_PREFIX) => Class::Secure,
+            None => Class::Vendor,
+        }
+    }
+
+    /// Whether a request that names no heap may be served from it.
+    fn serves_everybody(self) -> bool {
+        !matches!(self, Class::Vendor | Class::Secure)
+    }
+}
 
 /// Where memory comes from.
 #[derive(Debug)]
 pub(crate) enum Heap {
     /// A dma-heap.
-    Dma(DmaHeap),
+    Dma(DmaHeap, Class),
     /// Sealed memfds.
     Memfd,
 }
@@ -30,14 +67,28 @@ impl Heap {
     /// The name by which clients ask for it.
     pub(crate) fn name(&self) -> &str {
         match self {
-            Heap::Dma(heap) => heap.name(),
+            Heap::Dma(heap, _) => heap.name(),
             Heap::Memfd => MEMFD,
         }
     }
 
+    /// What it gives.
+    pub(crate) fn class(&self) -> Class {
+        match self {
+            Heap::Dma(_, class) => *class,
+            Heap::Memfd => Class::Shmem,
+        }
+    }
+
+    /// Whether it answers to a name: its own, or another that its kind has had.
+    fn answers_to(&self, name: &str) -> bool {
+        let aliases = NAMES.iter().find(|(class, _)| *class == self.class());
+        self.name() == name || aliases.is_some_and(|(_, names)| names.contains(&name))
+    }
+
     /// Whether it gives dma-bufs.
     pub(crate) fn gives_dma_bufs(&self) -> bool {
-        matches!(self, Heap::Dma(_))
+        matches!(self, Heap::Dma(..))
     }
 
     /// Whether its memory can be given to some and only shown to others.
@@ -51,7 +102,7 @@ impl Heap {
             Heap::Memfd => {
                 Memfd::create(name, bytes).map(HeapMemory::Memfd).map_err(Refusal::of_kernel)
             }
-            Heap::Dma(heap) => {
+            Heap::Dma(heap, _) => {
                 let buffer =
                     heap.allocate(bytes).map_err(|error| match Refusal::of_kernel(error) {
                         Refusal::Internal(message) => Refusal::HeapUnavailable(message),
@@ -107,14 +158,20 @@ pub(crate) struct Choice<'heaps> {
 pub(crate) struct Heaps(Vec<Heap>);
 
 impl Heaps {
-    /// Looks for heaps.
+    /// Looks for heaps. One that may not be opened, as SELinux has it for most, is none of ours.
     pub(crate) fn discover() -> Heaps {
-        let mut heaps = Vec::new();
-        match DmaHeap::open(SYSTEM) {
-            Ok(heap) => heaps.push(Heap::Dma(heap)),
-            Err(error) => log::warn!("no dma-heap, buffers and images will be memfds: {error}"),
+        let mut heaps = vec![Heap::Memfd];
+        for name in DmaHeap::names() {
+            match DmaHeap::open(&name) {
+                Ok(heap) => heaps.push(Heap::Dma(heap, Class::of(&name))),
+                Err(error) => log::warn!("a heap is left out: {error}"),
+            }
         }
-        heaps.push(Heap::Memfd);
+        // Stable: heaps of one class stay in the order of their names.
+        heaps.sort_by_key(Heap::class);
+        if heaps.len() == 1 {
+            log::warn!("there is no dma-heap: buffers and images will be memfds");
+        }
         Heaps(heaps)
     }
 
@@ -126,14 +183,16 @@ impl Heaps {
     /// The heap that serves a request.
     pub(crate) fn choose(&self, request: &Request) -> Result<Choice<'_>, Refusal> {
         let region = matches!(request.shape, Shape::Region(_));
-        let suits = |heap: &Heap| !region || !heap.gives_dma_bufs();
+        let wanted = if region { Class::Shmem } else { Class::System };
+        let suits = |heap: &Heap| !region || heap.class() == Class::Shmem;
         let Some(name) = &request.heap else {
-            let heap = self.iter().find(|heap| suits(heap)).ok_or_else(|| {
+            let serves = |heap: &&Heap| suits(heap) && heap.class().serves_everybody();
+            let heap = self.iter().find(serves).ok_or_else(|| {
                 Refusal::HeapUnavailable("no heap serves this shape here".to_owned())
             })?;
-            return Ok(Choice { heap, fallback: !region && !heap.gives_dma_bufs() });
+            return Ok(Choice { heap, fallback: heap.class() != wanted });
         };
-        let heap = self.iter().find(|heap| heap.name() == name).ok_or_else(|| {
+        let heap = self.iter().find(|heap| heap.answers_to(name)).ok_or_else(|| {
             let there: Vec<&str> = self.iter().map(Heap::name).collect();
             Refusal::HeapUnavailable(format!("no heap {name:?}, only {}", there.join(", ")))
         })?;
@@ -164,6 +223,26 @@ mod tests {
         assert!(!heaps.choose(&region).unwrap().fallback);
         let asked_for = request(Shape::Linear(1), Some("memfd"));
         assert!(!heaps.choose(&asked_for).unwrap().fallback);
+    }
+
+    #[test]
+    fn every_name_that_the_contiguous_heap_has_had_is_of_its_class() {
+        for name in ["reserved", "linux,cma", "default-pool", "default_cma_region"] {
+            assert_eq!(Class::of(name), Class::Contiguous, "{name}");
+        }
+        assert_eq!(Class::of("system"), Class::System);
+        assert_eq!(Class::of("system-uncached"), Class::SystemUncached);
+        assert_eq!(Class::of("system-secure-video"), Class::Secure);
+        assert_eq!(Class::of("carveout"), Class::Vendor);
+    }
+
+    #[test]
+    fn what_only_a_name_can_ask_for_is_not_preferred() {
+        let mut classes =
+            [Class::Secure, Class::Vendor, Class::Shmem, Class::Contiguous, Class::System];
+        classes.sort();
+        let served: Vec<_> = classes.into_iter().filter(|class| class.serves_everybody()).collect();
+        assert_eq!(served, [Class::System, Class::Contiguous, Class::Shmem]);
     }
 
     #[test]

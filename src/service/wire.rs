@@ -15,7 +15,7 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     PlaneLayout::PlaneLayout, ShareOptions, ShareOptions::ShareOptions as Options,
 };
 
-use crate::heaps::Heap;
+use crate::heaps::{Class, Heap};
 use crate::refusal::Refusal;
 use crate::request::{supported_usage, Request, Shape};
 use crate::service::Service;
@@ -36,7 +36,7 @@ pub(crate) fn capabilities(service: &Service) -> AllocatorCapabilities {
     let limits = service.accounts.limits();
     let heap = |heap: &Heap| HeapInfo {
         name: heap.name().to_owned(),
-        heapClass: if heap.gives_dma_bufs() { HeapClass::SYSTEM } else { HeapClass::SHMEM },
+        heapClass: heap_class(heap.class()),
         dmaBuf: heap.gives_dma_bufs(),
         maxBufferBytes: long(limits.buffer_bytes),
     };
@@ -50,6 +50,17 @@ pub(crate) fn capabilities(service: &Service) -> AllocatorCapabilities {
         maxSessionBuffers: int(limits.session_buffers),
         maxSessionsPerUid: int(limits.uid_sessions),
         readOnlyRegions: service.heaps.iter().any(Heap::has_read_only_descriptors),
+    }
+}
+
+fn heap_class(class: Class) -> HeapClass {
+    match class {
+        Class::System => HeapClass::SYSTEM,
+        Class::SystemUncached => HeapClass::SYSTEM_UNCACHED,
+        Class::Contiguous => HeapClass::CONTIGUOUS,
+        Class::Secure => HeapClass::SECURE,
+        Class::Shmem => HeapClass::SHMEM,
+        Class::Vendor => HeapClass::VENDOR,
     }
 }
 

@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{chown, PermissionsExt};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::mpsc::{channel, Receiver};
 use std::thread;
@@ -171,9 +171,18 @@ pub fn free_memory() -> u64 {
     berth_kernel::meminfo::MemInfo::read().expect("/proc/meminfo").free
 }
 
-/// Whether this lane has dma-heaps, by looking at the kernel and not at the service.
+/// The dma-heaps of this lane, by looking at the kernel and not at the service.
+pub fn dma_heaps() -> Vec<String> {
+    let Ok(entries) = fs::read_dir("/dev/dma_heap") else { return Vec::new() };
+    let mut names: Vec<String> =
+        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// Whether this lane has the heap from which buffers and images come.
 pub fn kernel_has_dma_heaps() -> bool {
-    Path::new("/dev/dma_heap/system").exists()
+    dma_heaps().iter().any(|name| name == "system")
 }
 
 fn variable(name: &str) -> String {

@@ -3,10 +3,10 @@
 
 //! What the service says it can do, held against what it then does.
 
-use berth_end_to_end::harness::{kernel_has_dma_heaps, Device, APP};
+use berth_end_to_end::harness::{dma_heaps, kernel_has_dma_heaps, Device, APP};
 use berth_end_to_end::protocol::{Descriptor, Shape};
 
-use crate::format;
+use crate::{code, format};
 
 /// `BufferInfo.FLAG_FALLBACK_HEAP`.
 const FALLBACK_HEAP: i32 = 1 << 1;
@@ -20,11 +20,16 @@ fn the_heaps_are_those_of_the_kernel() {
     let heaps = client.capabilities().heaps;
     let memfd = ("memfd".to_owned(), false);
     let image = client.allocate_one(&Descriptor::image(64, 64, format::RGBA_8888)).info;
+    let mut names: Vec<_> = heaps.iter().filter(|(_, dma_buf)| *dma_buf).cloned().collect();
+    names.sort();
+    let there: Vec<_> = dma_heaps().into_iter().map(|name| (name, true)).collect();
+    assert_eq!(names, there);
+    assert_eq!(heaps.len(), there.len() + 1);
+    assert!(heaps.contains(&memfd));
     if kernel_has_dma_heaps() {
-        assert_eq!(heaps, [("system".to_owned(), true), memfd]);
+        assert_eq!(heaps[0], ("system".to_owned(), true));
         assert!(image.dma_buf && image.flags & FALLBACK_HEAP == 0, "{image:?}");
     } else {
-        assert_eq!(heaps, [memfd]);
         assert!(!image.dma_buf && image.flags & FALLBACK_HEAP != 0, "{image:?}");
     }
     let region = client.allocate_one(&Descriptor::region(4096)).info;
@@ -85,5 +90,20 @@ fn what_is_not_supported_does_not_allocate() {
     for descriptor in unsupported {
         assert!(!client.is_supported(&descriptor), "{descriptor:?}");
         assert!(client.allocate(&descriptor, 1).is_err(), "{descriptor:?}");
+    }
+}
+
+#[test]
+fn the_contiguous_heap_answers_to_every_name_it_has_had() {
+    const NAMES: [&str; 4] = ["reserved", "linux,cma", "default-pool", "default_cma_region"];
+    let device = Device::start();
+    let client = device.client(APP).with_session();
+    let there = dma_heaps().into_iter().find(|name| NAMES.contains(&name.as_str()));
+    for name in NAMES {
+        let asked = client.allocate(&Descriptor::linear(4096).from_heap(name), 1);
+        match &there {
+            Some(there) => assert_eq!(asked.unwrap()[0].info.heap, *there),
+            None => assert_eq!(asked.unwrap_err().code, code::HEAP_UNAVAILABLE, "{name}"),
+        }
     }
 }

@@ -101,8 +101,8 @@ fn names_heaps_usage_and_options_that_nobody_knows_are_refused() {
     refused(&device, long, code::BAD_DESCRIPTOR, &["100000 bytes, at most 127"]);
     let ships = one(linear().named("\u{1f6a2}".repeat(32)));
     refused(&device, ships, code::BAD_DESCRIPTOR, &["128 bytes, at most 127"]);
-    let heap = one(linear().from_heap("reserved"));
-    refused(&device, heap, code::HEAP_UNAVAILABLE, &["reserved", "memfd"]);
+    let heap = one(linear().from_heap("carveout"));
+    refused(&device, heap, code::HEAP_UNAVAILABLE, &["carveout", "memfd"]);
     let path = one(linear().from_heap("../../etc/passwd"));
     refused(&device, path, code::HEAP_UNAVAILABLE, &["../../etc/passwd"]);
     refused(&device, one(linear().for_usage(1 << 33)), code::UNSUPPORTED, &["0x200000000"]);

@@ -19,8 +19,11 @@ parcelable BufferDescriptor {
     BufferShape shape;
     /** An OR of BufferUsage. An unknown bit is refused with UNSUPPORTED. */
     long usage;
-    /** A heap's name from AllocatorCapabilities.heaps, to have this heap and no other; null leaves
-     * the choice to the service. */
+    /**
+     * A heap's name from AllocatorCapabilities.heaps, to have this heap and no other; null leaves
+     * the choice to the service. The contiguous heap answers to every name that kernels have given
+     * it: reserved, linux,cma, default-pool, default_cma_region.
+     */
     @nullable @utf8InCpp String heap;
     /** What later versions add, by name; at most IAllocator.MAX_OPTIONS. An unknown name is refused
      * with UNSUPPORTED. This version knows none. */

@@ -5,15 +5,23 @@
 
 package vendor.berth.allocator;
 
-/** What kind of memory a heap gives. */
+/** What kind of memory a heap gives, whatever its name is on this kernel. */
 @VintfStability
 @Backing(type="int")
 enum HeapClass {
-    /**
-     * dma-buf from the kernel's system heap: pages that need not be contiguous, cached by the CPU.
-     */
+    /** dma-buf of pages that need not be contiguous, cached by the CPU. */
     SYSTEM = 0,
-    /** Sealed memfd: memory shared by CPUs only, no dma-buf. It serves regions and, on a host
-     * without any dma-heap, buffers and images too. */
-    SHMEM = 1,
+    /** As SYSTEM, not cached by the CPU. */
+    SYSTEM_UNCACHED = 1,
+    /** dma-buf of contiguous memory, from the kernel's contiguous memory allocator. */
+    CONTIGUOUS = 2,
+    /** dma-buf of protected memory, which the CPU cannot reach. */
+    SECURE = 3,
+    /**
+     * Sealed memfd: memory shared by CPUs only, no dma-buf. It serves regions and, on a host without
+     * any dma-heap, buffers and images too.
+     */
+    SHMEM = 4,
+    /** dma-buf of a heap that only the device's vendor knows; by name only. */
+    VENDOR = 5,
 }
