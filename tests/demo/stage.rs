@@ -31,6 +31,11 @@ impl Stage {
         let folder = std::env::temp_dir().join(format!("berth-demo-{}", std::process::id()));
         let sockets = folder.join("sockets");
         fs::create_dir_all(&sockets).with_context(|| format!("create {}", sockets.display()))?;
+        for reached_by_all in [&folder, &sockets] {
+            // Whatever the caller's umask is.
+            fs::set_permissions(reached_by_all, fs::Permissions::from_mode(0o755))
+                .with_context(|| format!("open {} to all", reached_by_all.display()))?;
+        }
         let transport = match props.transport {
             Transport::Kernel => "kernel".to_owned(),
             Transport::Rpc => format!("unix:{}", sockets.display()),

@@ -54,9 +54,12 @@ impl Device {
     pub fn start() -> Device {
         let built = PathBuf::from(variable("BERTH_BIN_DIR"));
         let folder = tempfile::tempdir().expect("a folder for the test");
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("its mode");
         let sockets = folder.path().join("sockets");
         fs::create_dir(&sockets).expect("a folder for sockets");
+        // Every uid reaches both, whatever the umask is.
+        for reached_by_all in [folder.path(), &sockets] {
+            fs::set_permissions(reached_by_all, fs::Permissions::from_mode(0o755)).expect("a mode");
+        }
         chown(&sockets, Some(SYSTEM), Some(SYSTEM))
             .expect("end-to-end tests give each process a uid, which takes root");
         let transport = match variable("BERTH_TRANSPORT").as_str() {
