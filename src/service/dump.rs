@@ -235,7 +235,7 @@ fn write_text(snapshot: &Snapshot, writer: &mut dyn Write) -> io::Result<()> {
     writeln!(writer, "Berth allocator")?;
     writeln!(
         writer,
-        "  {sessions} sessions, {buffers} buffers, {} KiB, {tokens} open tokens",
+        "  sessions: {sessions}, buffers: {buffers}, KiB: {}, open tokens: {tokens}",
         bytes / 1024
     )?;
     let Totals { allocated_buffers, refusals, abandoned_sessions, .. } = snapshot.totals;
@@ -262,7 +262,7 @@ fn write_text(snapshot: &Snapshot, writer: &mut dyn Write) -> io::Result<()> {
         let ShownUid { uid, sessions, buffers, bytes } = uid;
         writeln!(
             writer,
-            "  uid {uid}: {sessions} sessions, {buffers} buffers, {} KiB",
+            "  uid {uid}: sessions: {sessions}, buffers: {buffers}, KiB: {}",
             bytes / 1024
         )?;
     }

@@ -49,7 +49,7 @@ pub fn play() -> Result<()> {
         elapsed.as_secs_f64() * 1e3
     ));
     for buffer in std::iter::once(&linear).chain(&images) {
-        say(format!("  /proc agrees: {}", proof::of(buffer)?));
+        say(format!("sees that /proc agrees: {}", proof::of(buffer)?));
     }
     write_image(&images[0])?;
     share(&session, &images)?;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use berth_kernel::random::Random;
 
 use crate::{Props, Transport};
 
@@ -28,13 +29,15 @@ pub struct Stage {
 impl Stage {
     /// Sets the stage, and this process's own transport.
     pub fn set(props: &Props) -> Result<Stage> {
-        let folder = std::env::temp_dir().join(format!("berth-demo-{}", std::process::id()));
+        // Root puts programs there: a name that nobody can guess, and no folder of somebody else's.
+        let name = format!("berth-demo-{:016x}", Random::open()?.draw()?);
+        let folder = std::env::temp_dir().join(name);
         let sockets = folder.join("sockets");
-        fs::create_dir_all(&sockets).with_context(|| format!("create {}", sockets.display()))?;
-        for reached_by_all in [&folder, &sockets] {
-            // Whatever the caller's umask is.
-            fs::set_permissions(reached_by_all, fs::Permissions::from_mode(0o755))
-                .with_context(|| format!("open {} to all", reached_by_all.display()))?;
+        for new in [&folder, &sockets] {
+            // Reached by all, whatever the caller's umask is.
+            fs::create_dir(new)
+                .and_then(|()| fs::set_permissions(new, fs::Permissions::from_mode(0o755)))
+                .with_context(|| format!("create {}", new.display()))?;
         }
         let transport = match props.transport {
             Transport::Kernel => "kernel".to_owned(),

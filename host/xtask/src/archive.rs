@@ -68,7 +68,8 @@ impl Archive {
         self.add(path, Node::Device { major, minor });
     }
 
-    /// Adds a file or a whole folder of this machine, with the modes that it has.
+    /// Adds a file or a whole folder of this machine, with the modes that it has; what its owner
+    /// may read and run, everybody may.
     pub fn tree(&mut self, path: &str, source: &Path) -> Result<()> {
         let metadata = fs::metadata(source)
             .with_context(|| format!("cannot push {}: no such file?", source.display()))?;
@@ -81,7 +82,11 @@ impl Archive {
                 self.tree(&format!("{path}/{name}"), &entry.path())?;
             }
         } else if metadata.is_file() {
-            self.file(path, source, metadata.permissions().mode() & 0o777);
+            // What the owner may read and run, every uid of the guest may: the umask under which it
+            // was made is this machine's affair.
+            let mode = metadata.permissions().mode() & 0o777;
+            let owners = mode & 0o500;
+            self.file(path, source, mode | (owners >> 3) | (owners >> 6));
         } else {
             bail!("cannot push {}: neither a file nor a folder", source.display());
         }
@@ -183,18 +188,18 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_is_taken_with_its_modes() {
+    fn what_its_owner_may_run_in_a_tree_everybody_in_the_guest_may() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("sub")).unwrap();
         let file = folder.path().join("sub/run");
         fs::write(&file, "y").unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o750)).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o740)).unwrap();
         let mut archive = Archive::default();
         archive.tree("/data/t", folder.path()).unwrap();
         assert!(archive.tree("/data/none", &folder.path().join("none")).is_err());
         let mut bytes = Vec::new();
         archive.write(&mut bytes).unwrap();
         let found = names(&bytes);
-        assert_eq!(found.last().unwrap(), &("data/t/sub/run".into(), FILE | 0o750, b"y".to_vec()));
+        assert_eq!(found.last().unwrap(), &("data/t/sub/run".into(), FILE | 0o755, b"y".to_vec()));
     }
 }

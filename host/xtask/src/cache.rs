@@ -128,12 +128,15 @@ fn verified(folder: &Path, inputs: &str) -> Result<()> {
     if made_from != inputs {
         return Err(anyhow!("it was made from other inputs"));
     }
-    process::output(
-        Command::new("sha256sum")
-            .args(["--check", "--strict", "--quiet", SUMS])
-            .current_dir(folder),
-    )
-    .context("its content does not match its checksums")?;
+    let check = Command::new("sha256sum")
+        .args(["--check", "--strict", "--quiet", SUMS])
+        .current_dir(folder)
+        .output()
+        .context("cannot start sha256sum")?;
+    if !check.status.success() {
+        let damaged = String::from_utf8_lossy(&check.stdout).trim_end().replace('\n', ", ");
+        return Err(anyhow!("its content does not match its checksums: {damaged}"));
+    }
     Ok(())
 }
 

@@ -77,7 +77,7 @@ fn on_this_machine() -> Result<u8> {
         let line: Vec<String> = words.iter().map(|word| process::quoted(word)).collect();
         bail!(
             "the demo gives each of its processes a user id of its own, which takes root, and there is \
-             no sudo here; as root run:\n    {}",
+             no sudo here that works without being asked; as root run:\n    {}",
             line.join(" ")
         );
     };

@@ -27,15 +27,19 @@ pub fn ensure_packages(packages: &[&str]) -> Result<()> {
     let install = format!("apt-get install --no-install-recommends {names}");
     let Some(prefix) = root_prefix() else {
         bail!(
-            "this machine lacks the packages {names}, and there is neither root nor sudo to install \
-             them; as root run:\n    apt-get update && {install}"
+            "this machine lacks the packages {names}, and there is neither root nor a sudo that needs \
+             no password here to install them; as root run:\n    apt-get update && {install}"
         );
     };
     let step = Step::start(format!("installing {names}"));
-    let apt = |arguments: &[&str]| {
+    let as_root = |line: &[&str]| {
         let mut words = prefix.iter().copied().chain(["env", "DEBIAN_FRONTEND=noninteractive"]);
         let mut command = Command::new(words.next().unwrap_or("env"));
-        command.args(words).args(["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=120"]);
+        command.args(words).args(line);
+        command
+    };
+    let apt = |arguments: &[&str]| {
+        let mut command = as_root(&["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=120"]);
         command.args(arguments);
         command
     };
@@ -43,6 +47,8 @@ pub fn ensure_packages(packages: &[&str]) -> Result<()> {
     // The package lists of a fresh machine or container are empty or old: try, update, try again.
     if process::run(&step, &mut apt(&options)).is_err() {
         process::with_retry(&step, || {
+            // An installation that was killed half way stops every other one until this has run.
+            process::run(&step, &mut as_root(&["dpkg", "--configure", "-a"]))?;
             process::run(&step, &mut apt(&["update"]))?;
             process::run(&step, &mut apt(&options))
         })

@@ -123,7 +123,7 @@ fn on_this_machine(lane: Lane, filter: &[String]) -> Result<Tally> {
     // The tests give each process a user id of its own.
     let root = machine::root_prefix().context(
         "these tests give each process a user id of its own, which takes root, and there is no \
-         sudo here; run this as root",
+         sudo here that works without being asked; run this as root",
     )?;
     for test in &tests {
         // timeout ends the test's children with it.

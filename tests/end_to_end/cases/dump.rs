@@ -16,7 +16,8 @@ fn text_and_json_show_every_buffer_with_owner_and_identity() {
     client.allocate(&Descriptor::region(5000), 3).unwrap();
 
     let text = device.dump(&[]);
-    for part in ["1 sessions, 4 buffers, 1048 KiB", "camera provider", "uid 10001", "still capture"]
+    for part in
+        ["sessions: 1, buffers: 4, KiB: 1048", "camera provider", "uid 10001", "still capture"]
     {
         assert!(text.contains(part), "{part:?} in\n{text}");
     }
