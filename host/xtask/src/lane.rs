@@ -41,9 +41,18 @@ pub struct Machine {
     pub command_line: &'static str,
 }
 
+/// A virtual machine's kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernel {
+    /// As Debian ships it.
+    Stock(Stock),
+    /// Built here.
+    Own(Own),
+}
+
 /// A stock kernel of a Debian suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kernel {
+pub struct Stock {
     /// The suite.
     pub suite: &'static str,
     /// The meta package.
@@ -52,6 +61,17 @@ pub struct Kernel {
     pub prefix: &'static str,
     /// The modules taken along, under the module folder's `kernel/`, in the order to insert them.
     pub modules: &'static [&'static str],
+}
+
+/// A kernel built from Debian's source with a configuration of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Own {
+    /// The suite; its security updates count as part of it.
+    pub suite: &'static str,
+    /// The package that holds the source as `usr/src/PACKAGE.tar.xz`.
+    pub package: &'static str,
+    /// What is set beyond `make tinyconfig`: a file in `tests/vm`.
+    pub config: &'static str,
 }
 
 /// Every lane there is.
@@ -67,7 +87,7 @@ pub const LANES: &[Lane] = &[
         about: "Debian trixie's stock 6.12 in a VM, kernel Binder",
         by_default: true,
         kind: Kind::Vm(Machine {
-            kernel: Kernel {
+            kernel: Kernel::Stock(Stock {
                 suite: "trixie",
                 package: "linux-image-amd64",
                 prefix: "linux-image-6",
@@ -78,7 +98,37 @@ pub const LANES: &[Lane] = &[
                     "drivers/gpu/drm/drm_shmem_helper",
                     "drivers/gpu/drm/vgem/vgem",
                 ],
-            },
+            }),
+            memory_mib: 512,
+            processors: 1,
+            command_line: "",
+        }),
+    },
+    Lane {
+        name: "legacy",
+        about: "a 5.10 of our configuration in a VM: binderfs, ION, ashmem, CMA heap",
+        by_default: true,
+        kind: Kind::Vm(Machine {
+            kernel: Kernel::Own(Own {
+                suite: "bullseye",
+                package: "linux-source-5.10",
+                config: "kernel-5.10.config",
+            }),
+            memory_mib: 512,
+            processors: 1,
+            command_line: "",
+        }),
+    },
+    Lane {
+        name: "custom",
+        about: "a 6.12 of our configuration in a VM: binderfs, CMA heap, sw_sync, vkms",
+        by_default: false,
+        kind: Kind::Vm(Machine {
+            kernel: Kernel::Own(Own {
+                suite: "trixie",
+                package: "linux-source-6.12",
+                config: "kernel-6.12.config",
+            }),
             memory_mib: 512,
             processors: 1,
             command_line: "",

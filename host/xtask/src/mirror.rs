@@ -15,12 +15,15 @@ use crate::{machine, process};
 /// The variable that overrides everything else.
 pub const VARIABLE: &str = "BERTH_DEBIAN_MIRROR";
 
+/// The same for the archive of security updates.
+pub const SECURITY_VARIABLE: &str = "BERTH_DEBIAN_SECURITY_MIRROR";
+
 /// Finds the URI of a Debian mirror.
 pub fn discover() -> Result<String> {
-    if let Some(uri) = std::env::var(VARIABLE).ok().filter(|uri| !uri.is_empty()) {
+    if let Some(uri) = named_by(VARIABLE) {
         return Ok(uri);
     }
-    if let Some(uri) = from_index_targets().or_else(from_source_files) {
+    if let Some(uri) = from_index_targets("Debian").or_else(|| from_source_files("")) {
         return Ok(uri);
     }
     // Not a Debian, or one whose sources name no Debian: debootstrap knows where Debian is.
@@ -34,25 +37,49 @@ pub fn discover() -> Result<String> {
     )
 }
 
-fn from_index_targets() -> Option<String> {
+/// Finds the URI of a mirror of the security updates that goes with the mirror `main`.
+pub fn discover_security(main: &str) -> Option<String> {
+    let of_this_machine = || {
+        // Who named the one by hand does not want the other from elsewhere.
+        let own = named_by(VARIABLE).is_none();
+        own.then(|| {
+            from_index_targets("Debian-Security").or_else(|| from_source_files("-security"))
+        })
+        .flatten()
+    };
+    named_by(SECURITY_VARIABLE).or_else(of_this_machine).or_else(|| beside(main))
+}
+
+/// Where a mirror that has both archives has the security updates.
+fn beside(main: &str) -> Option<String> {
+    main.strip_suffix("/debian").map(|parent| format!("{parent}/debian-security"))
+}
+
+fn named_by(variable: &str) -> Option<String> {
+    let uri = std::env::var(variable).ok()?;
+    Some(uri.trim_end_matches('/').to_owned()).filter(|uri| !uri.is_empty())
+}
+
+fn from_index_targets(label: &str) -> Option<String> {
     let format = "$(ORIGIN)|$(LABEL)|$(REPO_URI)";
     let mut command = Command::new("apt-get");
     command.args(["indextargets", "--format", format, "Created-By: Packages"]);
-    debian_target(&process::output(&mut command).ok()?)
+    debian_target(&process::output(&mut command).ok()?, label)
 }
 
-/// The first target of Debian proper; the security archive has another label.
-fn debian_target(listing: &str) -> Option<String> {
+/// The first of Debian's targets with that label: the archive proper and the security updates have
+/// one each.
+fn debian_target(listing: &str, wanted: &str) -> Option<String> {
     let targets = listing.lines().map(|line| line.splitn(3, '|').collect::<Vec<_>>());
     targets.into_iter().find_map(|fields| match fields[..] {
-        ["Debian", "Debian", uri] => Some(uri.trim_end_matches('/').to_owned()),
+        ["Debian", label, uri] if label == wanted => Some(uri.trim_end_matches('/').to_owned()),
         _ => None,
     })
 }
 
 /// Without fetched package lists (a fresh container) apt knows no origins: read the sources, if
-/// this machine is a Debian.
-fn from_source_files() -> Option<String> {
+/// this machine is a Debian. `part` is what follows the suite's name.
+fn from_source_files(part: &str) -> Option<String> {
     let release = fs::read_to_string("/etc/os-release").ok()?;
     let value = |key: &str| {
         let line = release.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
@@ -61,7 +88,7 @@ fn from_source_files() -> Option<String> {
     if value("ID")? != "debian" {
         return None;
     }
-    let suite = value("VERSION_CODENAME").unwrap_or_else(|| "sid".to_owned());
+    let suite = value("VERSION_CODENAME").unwrap_or_else(|| "sid".to_owned()) + part;
     let mut files = vec![Path::new("/etc/apt/sources.list").to_owned()];
     if let Ok(parts) = fs::read_dir("/etc/apt/sources.list.d") {
         files.extend(parts.flatten().map(|part| part.path()));
@@ -137,8 +164,17 @@ mod tests {
         let listing = "Ubuntu|Ubuntu|http://u.example/ubuntu/\n\
                        Debian|Debian-Security|http://d.example/debian-security/\n\
                        Debian|Debian|http://d.example/debian/\n";
-        assert_eq!(debian_target(listing).as_deref(), Some("http://d.example/debian"));
-        assert_eq!(debian_target("||http://d.example/debian/\n"), None);
+        let target = |label| debian_target(listing, label);
+        assert_eq!(target("Debian").as_deref(), Some("http://d.example/debian"));
+        assert_eq!(target("Debian-Security").as_deref(), Some("http://d.example/debian-security"));
+        assert_eq!(debian_target("||http://d.example/debian/\n", "Debian"), None);
+    }
+
+    #[test]
+    fn the_security_updates_are_beside() {
+        let found = beside("http://d.example/debian");
+        assert_eq!(found.as_deref(), Some("http://d.example/debian-security"));
+        assert_eq!(beside("http://d.example/mirror"), None);
     }
 
     #[test]

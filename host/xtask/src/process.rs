@@ -35,6 +35,15 @@ pub fn quoted(word: &str) -> String {
 
 /// Runs a program under `step`. Its output is shown only if it fails.
 pub fn run(step: &Step, command: &mut Command) -> Result<()> {
+    run_noting(step, command, str::to_owned)
+}
+
+/// The same, and the step shows what `note` makes of each line of the program's output.
+pub fn run_noting(
+    step: &Step,
+    command: &mut Command,
+    mut note: impl FnMut(&str) -> String,
+) -> Result<()> {
     let line = shown(command);
     let mut child = command
         .stdin(Stdio::null())
@@ -47,7 +56,7 @@ pub fn run(step: &Step, command: &mut Command) -> Result<()> {
     forward(child.stderr.take(), sender);
     let mut tail = VecDeque::new();
     for text in receiver {
-        step.note(&text);
+        step.note(&note(&text));
         if tail.len() == TAIL {
             tail.pop_front();
         }

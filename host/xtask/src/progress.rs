@@ -1,19 +1,24 @@
 // Copyright (C) 2026 The Berth Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The progress that is shown while something takes long: a spinner on a terminal, plain start and
-//! finish lines with the elapsed time elsewhere. All of it goes to standard error, so that standard
-//! output carries nothing but what the command itself has to say.
+//! The progress that is shown while something takes long: a spinner on a terminal; elsewhere plain
+//! lines with the elapsed time at start and finish, and each minute between. All of it goes to
+//! standard error, so that standard output carries nothing but what the command itself has to say.
 
+use std::cell::Cell;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+/// How often a step that goes on is told without a terminal.
+const REMINDER: Duration = Duration::from_secs(60);
+
 /// One thing that is being done. Dropped without [`Step::done`], it is reported as not finished.
 pub struct Step {
     label: String,
     started: Instant,
+    told: Cell<Instant>,
     spinner: Option<ProgressBar>,
     finished: bool,
 }
@@ -26,13 +31,18 @@ impl Step {
         if spinner.is_none() {
             eprintln!("xtask: {label} ...");
         }
-        Self { label, started: Instant::now(), spinner, finished: false }
+        let started = Instant::now();
+        Self { label, started, told: Cell::new(started), spinner, finished: false }
     }
 
-    /// Shows what the step is at; on a terminal only.
+    /// Shows what the step is at: at once on a terminal, now and then elsewhere.
     pub fn note(&self, line: &str) {
+        let line = line.trim();
         if let Some(spinner) = &self.spinner {
-            spinner.set_message(line.trim().to_owned());
+            spinner.set_message(line.to_owned());
+        } else if self.told.get().elapsed() >= REMINDER {
+            self.told.set(Instant::now());
+            eprintln!("xtask: {} ({}): {line}", self.label, seconds(self.started.elapsed()));
         }
     }
 

@@ -17,6 +17,25 @@ use crate::{machine, mirror, process};
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
+/// Where a suite's package lists come from.
+#[derive(Clone)]
+struct Source {
+    mirror: String,
+    suite: String,
+}
+
+impl Source {
+    fn of(mirror: String, suite: &str) -> Self {
+        Self { mirror, suite: suite.to_owned() }
+    }
+
+    /// The line of apt's source list.
+    fn line(&self) -> String {
+        let options = format!("arch=amd64 target=Packages signed-by={KEYRING}");
+        format!("deb [{options}] {} {} main\n", self.mirror, self.suite)
+    }
+}
+
 /// A Debian suite whose package lists are fetched.
 pub struct Suite {
     name: String,
@@ -27,29 +46,54 @@ pub struct Suite {
 impl Suite {
     /// Fetches the suite's package lists.
     pub fn open(cache: &Cache, name: &str) -> Result<Self> {
+        let source = Source::of(mirror::discover()?, name);
+        Self::fetch(cache, name, std::slice::from_ref(&source))
+    }
+
+    /// The same with the lists of its security updates: apt takes the newest version. Either will
+    /// do where the other cannot be had: an old suite's parts do not leave a mirror together.
+    pub fn open_with_security(cache: &Cache, name: &str) -> Result<Self> {
+        let main = mirror::discover()?;
+        let Some(security) = mirror::discover_security(&main) else {
+            return Self::open(cache, name);
+        };
+        let main = Source::of(main, name);
+        let security = Source::of(security, &format!("{name}-security"));
+        let folder = format!("{name}-with-security");
+        let both = [main.clone(), security.clone()];
+        Self::fetch(cache, &folder, &both).or_else(|error| {
+            eprintln!("xtask: trying with half of Debian {name}: {error:#}");
+            Self::fetch(cache, &folder, &[security])
+                .or_else(|_| Self::fetch(cache, &folder, &[main]))
+                // Of three errors the first says most.
+                .map_err(|_| error)
+        })
+    }
+
+    fn fetch(cache: &Cache, name: &str, sources: &[Source]) -> Result<Self> {
         machine::ensure_packages(&["debian-archive-keyring"])?;
-        let mirror = mirror::discover()?;
         let folder = cache.scratch(&format!("apt-{name}"))?;
         for part in ["state/lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(folder.join(part))
                 .with_context(|| format!("cannot create {part} in {}", folder.display()))?;
         }
-        let source =
-            format!("deb [arch=amd64 target=Packages signed-by={KEYRING}] {mirror} {name} main\n");
-        for (file, content) in [("sources.list", source.as_str()), ("status", "")] {
+        let list: String = sources.iter().map(Source::line).collect();
+        for (file, content) in [("sources.list", list.as_str()), ("status", "")] {
             fs::write(folder.join(file), content)
                 .with_context(|| format!("cannot write {file} in {}", folder.display()))?;
         }
         let downloads = cache.empty_scratch("packages")?;
-        let suite = Self { name: name.to_owned(), folder, downloads };
-        let step = Step::start(format!("fetching the package lists of Debian {name}"));
+        let names: Vec<&str> = sources.iter().map(|source| source.suite.as_str()).collect();
+        let names = names.join(" and ");
+        let step = Step::start(format!("fetching the package lists of Debian {names}"));
+        let suite = Self { name: names, folder, downloads };
         process::with_retry(&step, || {
             process::run(
                 &step,
                 suite.apt("apt-get").args(["-o", "APT::Update::Error-Mode=any", "update"]),
             )
         })
-        .map_err(|error| explained(error, name, &mirror))?;
+        .map_err(|error| explained(error, sources))?;
         step.done();
         Ok(suite)
     }
@@ -119,17 +163,23 @@ impl Suite {
 }
 
 /// Says what to do when the keyring is too old to know the suite's keys.
-fn explained(error: anyhow::Error, suite: &str, mirror: &str) -> anyhow::Error {
+fn explained(error: anyhow::Error, sources: &[Source]) -> anyhow::Error {
     let said = format!("{error:#}");
+    let suites: Vec<&str> = sources.iter().map(|source| source.suite.as_str()).collect();
+    let suites = suites.join(" and ");
     if said.contains("NO_PUBKEY") || said.contains("Missing key") {
         return error.context(format!(
-            "the archive's keys on this machine are too old for Debian {suite}; as root run:\n    \
+            "the archive's keys on this machine are too old for Debian {suites}; as root run:\n    \
              apt-get update && apt-get install --only-upgrade debian-archive-keyring"
         ));
     }
+    let mirrors: Vec<&str> = sources.iter().map(|source| source.mirror.as_str()).collect();
     error.context(format!(
-        "cannot fetch the package lists of Debian {suite} from {mirror}; another mirror can be named in {}",
-        mirror::VARIABLE
+        "cannot fetch the package lists of Debian {suites} from {}; another mirror can be named in \
+         {} (and {})",
+        mirrors.join(" and "),
+        mirror::VARIABLE,
+        mirror::SECURITY_VARIABLE
     ))
 }
 
@@ -156,9 +206,10 @@ mod tests {
 
     #[test]
     fn an_old_keyring_is_named() {
+        let sources = [Source::of("http://d.example/debian".to_owned(), "sid")];
         let error = anyhow::anyhow!("GPG error: NO_PUBKEY 1234");
-        assert!(format!("{:#}", explained(error, "sid", "m")).contains("debian-archive-keyring"));
+        assert!(format!("{:#}", explained(error, &sources)).contains("debian-archive-keyring"));
         let error = anyhow::anyhow!("could not resolve");
-        assert!(format!("{:#}", explained(error, "sid", "m")).contains(mirror::VARIABLE));
+        assert!(format!("{:#}", explained(error, &sources)).contains(mirror::VARIABLE));
     }
 }
