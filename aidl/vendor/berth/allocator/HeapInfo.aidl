@@ -21,6 +21,9 @@ parcelable HeapInfo {
      * True if its buffers are dma-bufs, which devices can import; false for memory of CPUs only.
      */
     boolean dmaBuf;
-    /** The largest single buffer it gives, in bytes. */
+    /**
+     * The largest single buffer that the service asks of it, in bytes. What the kernel has set aside
+     * for it, or has left in it, may be less.
+     */
     long maxBufferBytes;
 }
