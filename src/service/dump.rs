@@ -109,7 +109,7 @@ pub(crate) fn stats(service: &Service) -> AllocatorStats {
         sessions: int(service.open_sessions() as u64),
         buffers: int(used.buffers),
         bytes: long(used.bytes),
-        tokens: int(service.tokens.len() as u64),
+        tokens: int(service.tokens.usable() as u64),
         allocatedBuffers: long(service.counters.allocated.load(Ordering::Relaxed)),
         refusals: long(service.counters.refusals.load(Ordering::Relaxed)),
         abandonedSessions: long(service.counters.abandoned.load(Ordering::Relaxed)),

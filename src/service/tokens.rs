@@ -52,9 +52,12 @@ impl Tokens {
         Tokens { random, entries: Mutex::default() }
     }
 
-    /// How many there are, expired ones included until they are swept.
-    pub(crate) fn len(&self) -> usize {
-        lock(&self.entries).len()
+    /// How many can still be used; the expired ones are forgotten.
+    pub(crate) fn usable(&self) -> usize {
+        let now = Instant::now();
+        let mut entries = lock(&self.entries);
+        entries.retain(|_, entry| now < entry.expires);
+        entries.len()
     }
 
     /// Makes a token for `memory`.
@@ -171,7 +174,7 @@ mod tests {
             assert!(Arc::ptr_eq(&found, &memory) && access == Access::READ_ONLY);
         }
         assert_eq!(tokens.redeem(&token, 10_002).unwrap_err(), Refusal::BadToken);
-        assert_eq!(tokens.len(), 0);
+        assert_eq!(tokens.usable(), 0);
     }
 
     #[test]
@@ -199,7 +202,16 @@ mod tests {
         for token in [expired, revoked, orphaned] {
             assert_eq!(tokens.redeem(&token, 10_002).unwrap_err(), Refusal::BadToken);
         }
-        assert_eq!(tokens.len(), 0);
+        assert_eq!(tokens.usable(), 0);
+    }
+
+    #[test]
+    fn an_expired_token_is_not_counted() {
+        let tokens = Tokens::new(Random::open().unwrap());
+        let memory = memory();
+        tokens.issue(&memory, permit(1, Duration::ZERO)).unwrap();
+        tokens.issue(&memory, permit(1, LONG)).unwrap();
+        assert_eq!(tokens.usable(), 1);
     }
 
     #[test]
@@ -211,6 +223,6 @@ mod tests {
         let mut ids = vec![expired, usable];
         tokens.sweep(&mut ids);
         assert_eq!(ids, [usable]);
-        assert_eq!(tokens.len(), 1);
+        assert_eq!(tokens.usable(), 1);
     }
 }
