@@ -35,7 +35,10 @@ macro_rules! forward_dump {
         ) -> std::result::Result<(), $crate::StatusCode> {
             let args: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
             let args: Vec<&str> = args.iter().map(|arg| arg.as_ref()).collect();
-            self.$method(writer, &args).map_err(|_| $crate::StatusCode::FAILED_TRANSACTION)
+            self.$method(writer, &args).map_err(|error| match error.kind() {
+                std::io::ErrorKind::PermissionDenied => $crate::StatusCode::PERMISSION_DENIED,
+                _ => $crate::StatusCode::FAILED_TRANSACTION,
+            })
         }
     };
 }

@@ -47,7 +47,10 @@ macro_rules! forward_dump {
             args: &[String],
         ) -> std::result::Result<(), $crate::StatusCode> {
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
-            self.$method(writer, &args).map_err(|_| $crate::StatusCode::FailedTransaction)
+            self.$method(writer, &args).map_err(|error| match error.kind() {
+                std::io::ErrorKind::PermissionDenied => $crate::StatusCode::PermissionDenied,
+                _ => $crate::StatusCode::FailedTransaction,
+            })
         }
     };
 }

@@ -210,7 +210,15 @@ impl Accounts {
 
     fn check_reserve(&self, bytes: u64) -> Result<(), Refusal> {
         let reserve = self.limits.reserve_bytes;
-        let available = lock(&self.gauge).available_for(bytes, reserve)?;
+        let taken = lock(&self.gauge).take(bytes, reserve);
+        let available = match taken {
+            Ok(available) => available,
+            Err(reading) => {
+                // The kernel is asked without the lock.
+                let memory = MemInfo::read().map_err(Refusal::of_kernel)?;
+                lock(&self.gauge).renew(reading, memory.available, bytes)
+            }
+        };
         if available.saturating_sub(bytes) < reserve {
             return Err(Refusal::BelowReserve { asked: bytes, available, reserve });
         }
@@ -222,6 +230,8 @@ impl Accounts {
 /// allocation does.
 #[derive(Debug, Default)]
 struct Gauge {
+    /// Which reading this is.
+    reading: u64,
     read: Option<Instant>,
     /// What was available then, less what was admitted since.
     left: u64,
@@ -231,16 +241,31 @@ impl Gauge {
     /// How long a reading is good for while there is plenty.
     const MAX_AGE: Duration = Duration::from_millis(100);
 
-    /// The bytes available before `asked` are taken, which are counted as taken.
-    fn available_for(&mut self, asked: u64, reserve: u64) -> Result<u64, Refusal> {
+    /// The bytes available before `asked` are taken, which are counted as taken; or the number of
+    /// the reading that is too old, or too low, to say.
+    fn take(&mut self, asked: u64, reserve: u64) -> Result<u64, u64> {
         let fresh = self.read.is_some_and(|read| read.elapsed() < Self::MAX_AGE);
         if !fresh || self.left.saturating_sub(asked) < reserve {
-            self.left = MemInfo::read().map_err(Refusal::of_kernel)?.available;
-            self.read = Some(Instant::now());
+            return Err(self.reading);
         }
+        Ok(self.subtract(asked))
+    }
+
+    /// The same with what the kernel says now. If somebody else has asked it since `reading`, theirs
+    /// counts: what was taken of it is not in ours.
+    fn renew(&mut self, reading: u64, available: u64, asked: u64) -> u64 {
+        if self.reading == reading {
+            self.reading = reading.wrapping_add(1);
+            self.read = Some(Instant::now());
+            self.left = available;
+        }
+        self.subtract(asked)
+    }
+
+    fn subtract(&mut self, asked: u64) -> u64 {
         let available = self.left;
-        self.left = self.left.saturating_sub(asked);
-        Ok(available)
+        self.left = available.saturating_sub(asked);
+        available
     }
 }
 
@@ -365,6 +390,16 @@ mod tests {
         drop(one);
         assert_eq!(accounts.service(), Used::default());
         assert!(accounts.uids().is_empty());
+    }
+
+    #[test]
+    fn a_reading_that_came_second_does_not_forget_what_was_taken() {
+        let mut gauge = Gauge::default();
+        let (first, second) = (gauge.take(10, 0).unwrap_err(), gauge.take(20, 0).unwrap_err());
+        assert_eq!(gauge.renew(first, 100, 10), 100);
+        assert_eq!(gauge.renew(second, 100, 20), 90);
+        assert_eq!(gauge.take(5, 0), Ok(70));
+        assert_eq!(gauge.take(60, 10), Err(1), "too little is left to say without asking");
     }
 
     #[test]

@@ -137,7 +137,9 @@ pub(crate) fn write(
 ) -> io::Result<()> {
     let own_uid = nix::unistd::getuid().as_raw();
     if caller_uid != own_uid && !PRIVILEGED_UIDS.contains(&caller_uid) {
-        return writeln!(writer, "uid {caller_uid} may not dump; root, system and shell may");
+        // Not a byte is written: a pipe that nobody reads would hold this thread for ever.
+        let message = format!("uid {caller_uid} may not dump; root, system and shell may");
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
     }
     match args {
         [] => write_text(&Snapshot::take(service), writer),

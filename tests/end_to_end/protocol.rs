@@ -234,6 +234,8 @@ pub enum Ask {
     ServiceFigures,
     /// The dump.
     Dump(Vec<String>),
+    /// The dump, into a pipe that is full and that nobody reads.
+    DumpIntoFullPipe,
     /// Ids of shared buffers whose owners are gone, as soon as there are any, within milliseconds.
     AwaitGone(u64),
     /// How many descriptors this process has open.

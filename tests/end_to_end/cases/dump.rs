@@ -3,8 +3,8 @@
 
 //! The dump, for people and for programs.
 
-use berth_end_to_end::harness::{Device, APP};
-use berth_end_to_end::protocol::Descriptor;
+use berth_end_to_end::harness::{Client, Device, APP};
+use berth_end_to_end::protocol::{Answer, Ask, Descriptor};
 use serde_json::Value;
 
 #[test]
@@ -48,7 +48,27 @@ fn an_application_may_not_dump() {
     let device = Device::start();
     let client = device.client(APP);
     client.open("secret project").unwrap();
-    let text = client.dump(&[]);
-    assert!(text.contains("uid 10001 may not dump"), "{text}");
-    assert!(!text.contains("secret project"));
+    client.begin(&Ask::Dump(Vec::new()));
+    assert_refused(&client);
+}
+
+fn assert_refused(client: &Client) {
+    match client.finish() {
+        Answer::Failed(message) => assert!(message.contains("PermissionDenied"), "{message}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn applications_that_ask_for_dumps_and_do_not_read_hold_nobody() {
+    let device = Device::start();
+    // More than the service has threads.
+    let clients: Vec<_> = (0..12).map(|_| device.client(APP)).collect();
+    for client in &clients {
+        client.begin(&Ask::DumpIntoFullPipe);
+    }
+    for client in &clients {
+        assert_refused(client);
+    }
+    assert_eq!(device.figures().buffers, 0);
 }

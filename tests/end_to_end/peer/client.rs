@@ -196,6 +196,11 @@ impl Client {
                 let text = reading.join().ok().context("the reader panicked")??;
                 Answer::Text(text)
             }
+            Ask::DumpIntoFullPipe => {
+                let (_unread, writer) = kernel::full_pipe()?;
+                self.allocator()?.dump(writer, &[])?;
+                Answer::Done
+            }
             Ask::AwaitGone(milliseconds) => {
                 let open = self.session.as_ref().context("no session")?;
                 Answer::Ids(open.gone.recv_timeout(Duration::from_millis(milliseconds))?)

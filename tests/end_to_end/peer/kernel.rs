@@ -5,7 +5,7 @@
 //! way.
 
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use berth_client::Buffer;
@@ -16,7 +16,7 @@ use berth_kernel::memfd;
 use nix::errno::Errno;
 use nix::fcntl::{fcntl, open, FcntlArg, FdFlag, OFlag};
 use nix::sys::stat::Mode;
-use nix::unistd::{close, ftruncate, write};
+use nix::unistd::{close, ftruncate, pipe, write};
 
 /// Collects what `/proc` and `fcntl` say of a buffer.
 pub fn proof(buffer: &Buffer) -> Result<Proof> {
@@ -36,6 +36,18 @@ pub fn proof(buffer: &Buffer) -> Result<Proof> {
         close_on_exec: flags.contains(FdFlag::FD_CLOEXEC),
         seals: memfd::seals(fd).ok().map(|seals| seals.bits()),
     })
+}
+
+/// A pipe that takes not one byte more, and blocks whoever writes to it.
+pub fn full_pipe() -> Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = pipe()?;
+    let flags = FcntlArg::F_SETFL;
+    fcntl(writer.as_raw_fd(), flags(OFlag::O_NONBLOCK))?;
+    for piece in [&[0; 4096][..], &[0]] {
+        while write(&writer, piece).is_ok() {}
+    }
+    fcntl(writer.as_raw_fd(), flags(OFlag::empty()))?;
+    Ok((reader, writer))
 }
 
 /// Tries every road to write.

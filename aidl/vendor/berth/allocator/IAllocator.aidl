@@ -46,8 +46,8 @@ interface IAllocator {
      * memory that is free or the caller's quota: false means never, so the answer may be kept.
      *
      * @param descriptor what would be allocated.
-     * @return false exactly when allocate would fail with BAD_DESCRIPTOR, TOO_LARGE, UNSUPPORTED or
-     *         HEAP_UNAVAILABLE.
+     * @return false exactly when allocate would always fail, with BAD_DESCRIPTOR, TOO_LARGE,
+     *         UNSUPPORTED or, for a heap that is not there, HEAP_UNAVAILABLE.
      */
     boolean isSupported(in BufferDescriptor descriptor);
 

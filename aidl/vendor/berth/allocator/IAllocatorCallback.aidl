@@ -7,7 +7,7 @@ package vendor.berth.allocator;
 
 /**
  * A client's end of a session: its death token, and the receiver of notices. The service sends each
- * notice once and never waits for it; a client that takes none loses nothing but the news.
+ * notice at most once and never waits for it; a client that takes none loses nothing but the news.
  */
 @VintfStability
 oneway interface IAllocatorCallback {

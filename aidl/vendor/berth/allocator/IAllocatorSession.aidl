@@ -23,7 +23,7 @@ import vendor.berth.allocator.ShareToken;
  *
  * Ids are positive, belong to one session and are never used again while the service runs.
  *
- * Every method fails with SESSION_CLOSED once the session has ended.
+ * Every method but close() fails once the session has ended: a valid call with SESSION_CLOSED.
  */
 @VintfStability
 interface IAllocatorSession {
