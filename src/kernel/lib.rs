@@ -17,6 +17,7 @@ pub mod mapping;
 pub mod memfd;
 pub mod meminfo;
 pub mod random;
+pub mod udmabuf;
 
 mod error;
 

@@ -22,6 +22,9 @@ pub const MAX_NAME_BYTES: usize = 249;
 /// `MFD_NOEXEC_SEAL` (`include/uapi/linux/memfd.h`, Linux 6.3): never executable, for good.
 const NOEXEC_SEAL: MemFdCreateFlag = MemFdCreateFlag::from_bits_retain(0x8);
 
+/// `F_SEAL_FUTURE_WRITE` (`include/uapi/linux/fcntl.h`, Linux 5.1); not in nix 0.27.
+const FUTURE_WRITE_SEAL: SealFlag = SealFlag::from_bits_retain(0x10);
+
 /// An owned memfd that can neither shrink nor grow.
 #[derive(Debug)]
 pub struct Memfd(OwnedFd);
@@ -56,6 +59,22 @@ impl Memfd {
         let opened = File::open(path).map(OwnedFd::from);
         opened.map_err(KernelError::io(|| "re-open a memfd read-only".to_owned()))
     }
+
+    /// Ends writing for everybody and for good: from here on no descriptor of the memfd, of whatever
+    /// access mode, writes or gives a writable mapping, and no seal can be added. Mappings that are
+    /// writable already stay so, and so does a udmabuf. Linux 5.1 and later; EINVAL before.
+    ///
+    /// Holes can no longer be punched either: read-only for good and purgeable exclude each other.
+    pub fn seal_future_writes(&self) -> Result<(), KernelError> {
+        let wanted = FUTURE_WRITE_SEAL | SealFlag::F_SEAL_SEAL;
+        match fcntl(self.0.as_raw_fd(), FcntlArg::F_ADD_SEALS(wanted)) {
+            // That is also the answer when all of it was sealed before.
+            Err(Errno::EPERM) if seals(self.as_fd())?.contains(wanted) => Ok(()),
+            result => result.map(|_| ()).map_err(KernelError::context(|| {
+                "seal a memfd against writing from now on".to_owned()
+            })),
+        }
+    }
 }
 
 impl AsFd for Memfd {
@@ -81,6 +100,7 @@ pub fn seals(fd: BorrowedFd<'_>) -> Result<SealFlag, KernelError> {
 mod tests {
     use super::*;
     use crate::identity;
+    use crate::mapping::{Mapping, ReadOnly, ReadWrite};
     use nix::fcntl::FdFlag;
     use std::io::Write;
 
@@ -114,6 +134,35 @@ mod tests {
         let mut reader = File::from(memfd.open_read_only().unwrap());
         assert_eq!(reader.write(b"x").unwrap_err().raw_os_error(), Some(Errno::EBADF as i32));
         assert_eq!(File::from(OwnedFd::from(memfd)).write(b"x").unwrap(), 1);
+    }
+
+    #[test]
+    fn a_memfd_sealed_against_writing_is_read_by_all_and_written_by_whoever_had_mapped_it() {
+        let memfd = Memfd::create("published", 4096).unwrap();
+        let writer: Mapping<ReadWrite> = Mapping::new(memfd.as_fd(), 4096).unwrap();
+        memfd.seal_future_writes().unwrap();
+        writer.write(0, b"late").unwrap();
+        let reader: Mapping<ReadOnly> = Mapping::new(memfd.as_fd(), 4096).unwrap();
+        let mut seen = [0; 4];
+        reader.read(0, &mut seen).unwrap();
+        assert_eq!(&seen, b"late");
+        let refused = Mapping::<ReadWrite>::new(memfd.as_fd(), 4096).unwrap_err();
+        assert_eq!(refused.errno, Errno::EPERM);
+        let write = File::from(OwnedFd::from(memfd)).write(b"x").unwrap_err();
+        assert_eq!(write.raw_os_error(), Some(Errno::EPERM as i32));
+    }
+
+    #[test]
+    fn a_memfd_can_be_sealed_against_writing_twice_and_not_against_anything_else() {
+        let memfd = Memfd::create("twice", 4096).unwrap();
+        memfd.seal_future_writes().unwrap();
+        memfd.seal_future_writes().unwrap();
+        let more = fcntl(memfd.0.as_raw_fd(), FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE));
+        assert_eq!(more, Err(Errno::EPERM));
+        // Sealed against seals, it cannot be sealed against writing any more.
+        let memfd = Memfd::create("too late", 4096).unwrap();
+        fcntl(memfd.0.as_raw_fd(), FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SEAL)).unwrap();
+        assert_eq!(memfd.seal_future_writes().unwrap_err().errno, Errno::EPERM);
     }
 
     #[test]
