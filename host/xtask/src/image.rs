@@ -93,7 +93,8 @@ pub fn base(cache: &Cache, lane: &str, kernel: &Built) -> Result<PathBuf> {
         texts.push((format!("{POLICY}/{name}"), path, 0o644));
     }
     let sources: Vec<PathBuf> = texts.iter().map(|(_, source, _)| source.clone()).collect();
-    let mut inputs = format!("recipe {RECIPE}\n{}", cache::sums_of(&sources)?);
+    let order: String = kernel.modules.iter().map(|module| format!("{module}\n")).collect();
+    let mut inputs = format!("recipe {RECIPE}\n{order}{}", cache::sums_of(&sources)?);
     for entry in [&kernel.folder, &manager, &busybox] {
         inputs += &cache::fingerprint(entry)?;
     }
@@ -116,6 +117,7 @@ pub fn base(cache: &Cache, lane: &str, kernel: &Built) -> Result<PathBuf> {
         for (name, path) in files_in(&kernel.folder.join("modules"))? {
             archive.file(&format!("/lib/modules/{name}"), &path, 0o644);
         }
+        archive.text("/lib/modules/order", &order, 0o644);
         for (path, source, mode) in &texts {
             archive.file(path, source, *mode);
         }

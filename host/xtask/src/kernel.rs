@@ -18,6 +18,8 @@ mod stock;
 pub struct Built {
     /// The cache's entry: `vmlinux`, `modules/*.ko` and `PACKAGES`.
     pub folder: PathBuf,
+    /// The modules that the guest inserts, in this order.
+    pub modules: Vec<&'static str>,
 }
 
 impl Built {
@@ -29,9 +31,11 @@ impl Built {
 
 /// The kernel, from the cache or made.
 pub fn ensure(cache: &Cache, kernel: &Kernel) -> Result<Built> {
-    let folder = match kernel {
-        Kernel::Stock(stock) => stock::ensure(cache, stock)?,
-        Kernel::Own(own) => own::ensure(cache, own)?,
-    };
-    Ok(Built { folder })
+    Ok(match kernel {
+        Kernel::Stock(stock) => Built {
+            folder: stock::ensure(cache, stock)?,
+            modules: stock.modules.iter().copied().map(stock::module_name).collect(),
+        },
+        Kernel::Own(own) => Built { folder: own::ensure(cache, own)?, modules: Vec::new() },
+    })
 }

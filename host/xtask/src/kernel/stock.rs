@@ -101,9 +101,13 @@ fn payload(image: &[u8]) -> Option<&[u8]> {
     image.get(start..start.checked_add(length)?)
 }
 
+/// A module's name: the last part of its path.
+pub fn module_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
 fn take_module(tree: &Path, module: &str, into: &Path) -> Result<()> {
-    let name = Path::new(module).file_name().unwrap_or_default().to_string_lossy();
-    let target = into.join(format!("{name}.ko"));
+    let target = into.join(format!("{}.ko", module_name(module)));
     for (extension, tool) in [("ko", "cat"), ("ko.xz", "xz"), ("ko.zst", "zstd")] {
         let source = tree.join(format!("{module}.{extension}"));
         if !source.exists() {
