@@ -8,9 +8,10 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::sys::stat::{fstat, SFlag};
 use nix::unistd::{lseek, Whence};
 
-use crate::KernelError;
+use crate::{ashmem, KernelError};
 
-/// The identity of memory: equal for every descriptor of it, in every process.
+/// The identity of memory: equal for every descriptor of it, in every process. It tells no ashmem
+/// regions apart, which all are one device node: see [`ashmem::inode`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity {
     /// `st_dev`.
@@ -29,13 +30,17 @@ impl Identity {
     }
 }
 
-/// The size in bytes of a memfd, a dma-buf, a shared-memory object or a file. Asked of the kernel:
-/// what a message says of a descriptor is no proof.
+/// The size in bytes of a memfd, a dma-buf, a shared-memory object, a file or an ashmem region.
+/// Asked of the kernel: what a message says of a descriptor is no proof.
 pub fn size(fd: BorrowedFd<'_>) -> Result<u64, KernelError> {
     let status = fstat(fd.as_raw_fd()).map_err(KernelError::context(|| "fstat".to_owned()))?;
     let regular = status.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits();
     if regular || status.st_size > 0 {
         return Ok(u64::try_from(status.st_size).unwrap_or(0));
+    }
+    // Its end can be sought when it was mapped, and not before.
+    if let Some(bytes) = ashmem::size_of(fd)? {
+        return Ok(bytes);
     }
     // A dma-buf tells its size to fstat from Linux 5.3 on; before, its end can be sought.
     let end = lseek(fd.as_raw_fd(), 0, Whence::SeekEnd)

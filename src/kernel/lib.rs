@@ -6,6 +6,7 @@
 
 #![deny(unsafe_op_in_unsafe_fn)]
 
+pub mod ashmem;
 pub mod cpu_access;
 pub mod descriptor_limit;
 pub mod dma_buf;
