@@ -14,6 +14,7 @@ pub mod dma_heap;
 pub mod fdinfo;
 pub mod futex;
 pub mod identity;
+pub mod ion;
 pub mod mapping;
 pub mod memfd;
 pub mod meminfo;
