@@ -19,6 +19,7 @@ pub mod mapping;
 pub mod memfd;
 pub mod meminfo;
 pub mod random;
+pub mod sync_file;
 pub mod udmabuf;
 
 mod error;
