@@ -9,6 +9,7 @@
 pub mod ashmem;
 pub mod cpu_access;
 pub mod descriptor_limit;
+pub mod device_nodes;
 pub mod dma_buf;
 pub mod dma_heap;
 pub mod fdinfo;
