@@ -14,13 +14,17 @@ use std::sync::atomic::AtomicU32;
 
 use nix::errno::Errno;
 // Not nix's, whose types changed with each of the versions that Android 14, 15 and 16 carry.
-use nix::libc::{c_int, c_void, mmap, munmap, MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE};
+use nix::libc::{c_int, c_void, madvise, mmap, munmap, off_t};
+use nix::libc::{MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE};
 
-use crate::{identity, KernelError};
+use crate::{identity, page_size, KernelError};
 
 mod sealed {
     pub trait Sealed {
         const PROTECTION: super::c_int;
+        /// What makes all pages of such a mapping present: `MADV_POPULATE_READ` or
+        /// `MADV_POPULATE_WRITE` (`include/uapi/asm-generic/mman-common.h`, Linux 5.14).
+        const POPULATE: super::c_int;
     }
 }
 
@@ -36,10 +40,12 @@ pub enum ReadWrite {}
 
 impl sealed::Sealed for ReadOnly {
     const PROTECTION: c_int = PROT_READ;
+    const POPULATE: c_int = 22;
 }
 impl Protection for ReadOnly {}
 impl sealed::Sealed for ReadWrite {
     const PROTECTION: c_int = PROT_READ | PROT_WRITE;
+    const POPULATE: c_int = 23;
 }
 impl Protection for ReadWrite {}
 
@@ -55,10 +61,14 @@ pub struct OutOfRange {
     pub size: usize,
 }
 
-/// A mapping of shared memory from its start; unmapped when dropped.
+/// A mapping of shared memory, or of a part of it; unmapped when dropped.
 #[derive(Debug)]
 pub struct Mapping<P: Protection> {
-    start: NonNull<c_void>,
+    /// Where the kernel mapped whole pages.
+    pages: NonNull<c_void>,
+    /// How far in them the range begins, less than a page.
+    skew: usize,
+    /// Bytes of the range.
     size: usize,
     _protection: PhantomData<P>,
 }
@@ -74,22 +84,45 @@ impl<P: Protection> Mapping<P> {
     /// Maps the first `bytes` of what `fd` is open on, 1 or more. The kernel is asked how much there
     /// is: a mapping beyond the end would raise SIGBUS when touched.
     pub fn new(fd: BorrowedFd<'_>, bytes: u64) -> Result<Mapping<P>, KernelError> {
-        let refuse = |errno| KernelError::new(format!("map {bytes} bytes"), errno);
-        let there = identity::size(fd)?;
-        if bytes > there {
-            let operation = format!("map {bytes} bytes of a descriptor that has {there}");
-            return Err(KernelError::new(operation, Errno::EOVERFLOW));
+        Mapping::of_range(fd, 0, bytes)
+    }
+
+    /// Maps `bytes` from `offset`, which need not be a multiple of anything. All offsets in the
+    /// mapping count from there.
+    pub fn of_range(
+        fd: BorrowedFd<'_>,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<Mapping<P>, KernelError> {
+        let refuse =
+            |errno| KernelError::new(format!("map {bytes} bytes at offset {offset}"), errno);
+        if bytes == 0 {
+            return Err(refuse(Errno::EINVAL));
         }
-        let size = usize::try_from(bytes).map_err(|_| refuse(Errno::ENOMEM))?;
+        check_end(fd, offset, bytes)?;
+        let skew = offset % page_size();
+        let length = bytes.checked_add(skew).and_then(|length| usize::try_from(length).ok());
+        let length = length.ok_or_else(|| refuse(Errno::ENOMEM))?;
+        let from = off_t::try_from(offset.saturating_sub(skew));
+        let from = from.map_err(|_| refuse(Errno::EOVERFLOW))?;
         // SAFETY: without MAP_FIXED the kernel chooses an address range that nothing else uses, so
         // no memory of this program changes.
-        let start =
-            unsafe { mmap(ptr::null_mut(), size, P::PROTECTION, MAP_SHARED, fd.as_raw_fd(), 0) };
-        if start == MAP_FAILED {
+        let pages = unsafe {
+            mmap(ptr::null_mut(), length, P::PROTECTION, MAP_SHARED, fd.as_raw_fd(), from)
+        };
+        if pages == MAP_FAILED {
             return Err(refuse(Errno::last()));
         }
-        let start = NonNull::new(start).ok_or(refuse(Errno::EFAULT))?;
-        Ok(Mapping { start, size, _protection: PhantomData })
+        let pages = NonNull::new(pages).ok_or(refuse(Errno::EFAULT))?;
+        // Both are less than `length`.
+        let (skew, size) = (skew as usize, bytes as usize);
+        let mapping = Mapping { pages, skew, size, _protection: PhantomData };
+        // ashmem's size is fixed by the first mapping, perhaps this one, and its driver does not
+        // compare the offset with it.
+        if offset > 0 {
+            check_end(fd, offset, bytes)?;
+        }
+        Ok(mapping)
     }
 
     /// Bytes mapped.
@@ -97,9 +130,53 @@ impl<P: Protection> Mapping<P> {
         self.size
     }
 
-    /// The first byte. Valid while the mapping lives; another process may write there at any time.
+    /// The first byte of the range. Valid while the mapping lives; another process may write there
+    /// at any time.
     pub fn as_ptr(&self) -> *const u8 {
-        self.start.as_ptr().cast_const().cast()
+        // `skew` is less than the pages' length.
+        self.pages.as_ptr().cast_const().cast::<u8>().wrapping_add(self.skew)
+    }
+
+    /// Makes every page of the mapping present now, so that no later access waits for one: memory
+    /// comes, zeroed, and is charged to the caller. Costs about what touching every page does. Any
+    /// kernel; from 5.14 on in one call where the memory is pages of the kernel's.
+    pub fn prefault(&self) -> Result<(), KernelError> {
+        loop {
+            // SAFETY: the range is that of the mapping, which lives as long as `self`; the advice
+            // changes no byte of it.
+            let done = unsafe { madvise(self.pages.as_ptr(), self.length(), P::POPULATE) };
+            match Errno::result(done) {
+                Ok(_) => return Ok(()),
+                Err(Errno::EINTR) => {}
+                // An older kernel, or a device's memory, as most dma-bufs are: those were mapped
+                // with all their pages.
+                Err(Errno::EINVAL) => {
+                    self.touch();
+                    return Ok(());
+                }
+                Err(errno) => {
+                    let operation = format!("prefault a mapping of {} bytes", self.size);
+                    return Err(KernelError::new(operation, errno));
+                }
+            }
+        }
+    }
+
+    /// Reads a byte of each page. That also makes the pages of shared memory that nobody wrote yet,
+    /// memfd's and ashmem's; only of a private mapping reading would give the zero page.
+    fn touch(&self) {
+        let first: *const u8 = self.pages.as_ptr().cast_const().cast();
+        let page = usize::try_from(page_size()).unwrap_or(4096);
+        for offset in (0..self.length()).step_by(page) {
+            // SAFETY: the byte lies in the mapping, which lives as long as `self`. Others may write
+            // it meanwhile: a volatile read of any bits, which nobody looks at.
+            unsafe { ptr::read_volatile(first.add(offset)) };
+        }
+    }
+
+    /// Bytes from the first page's start to the range's end; what `of_range` mapped.
+    fn length(&self) -> usize {
+        self.skew.saturating_add(self.size)
     }
 
     /// Copies bytes from `offset` out of the mapping.
@@ -110,7 +187,7 @@ impl<P: Protection> Mapping<P> {
         // is made, and any value of a byte is a valid `u8`.
         unsafe {
             let from = self.as_ptr().add(offset);
-            std::ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len());
+            ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len());
         }
         Ok(())
     }
@@ -124,18 +201,18 @@ impl<P: Protection> Mapping<P> {
 }
 
 impl Mapping<ReadWrite> {
-    /// The aligned 32-bit word at `offset`, a multiple of 4, for processes that agree on it. Any
-    /// process may have stored any value there.
+    /// The 32-bit word at `offset`, for processes that agree on it. Its address is a multiple of 4:
+    /// so is `offset` if that of the mapping is. Any process may have stored any value there.
     pub fn word(&self, offset: usize) -> Result<&AtomicU32, OutOfRange> {
         let length = size_of::<AtomicU32>();
         self.check(offset, length)?;
-        if offset % length != 0 {
+        let word = self.as_mut_ptr().wrapping_add(offset).cast::<AtomicU32>();
+        if word as usize % length != 0 {
             return Err(OutOfRange { offset, length, size: self.size });
         }
-        // SAFETY: the word lies in the mapping and is aligned, as mappings start at a page; it is
-        // valid for the life of `self`. Other processes change it, which an atomic permits, and any
-        // bits are a valid `u32`.
-        Ok(unsafe { &*self.start.as_ptr().cast::<u8>().add(offset).cast::<AtomicU32>() })
+        // SAFETY: the word lies in the mapping, is aligned, and is valid for the life of `self`.
+        // Other processes change it, which an atomic permits, and any bits are a valid `u32`.
+        Ok(unsafe { &*word })
     }
 
     /// Copies bytes into the mapping at `offset`.
@@ -143,8 +220,8 @@ impl Mapping<ReadWrite> {
         self.check(offset, from.len())?;
         // SAFETY: as in `read`, with the directions exchanged; the mapping is writable by its type.
         unsafe {
-            let into = self.start.as_ptr().cast::<u8>().add(offset);
-            std::ptr::copy_nonoverlapping(from.as_ptr(), into, from.len());
+            let into = self.as_mut_ptr().add(offset);
+            ptr::copy_nonoverlapping(from.as_ptr(), into, from.len());
         }
         Ok(())
     }
@@ -154,25 +231,44 @@ impl Mapping<ReadWrite> {
         self.check(offset, length)?;
         // SAFETY: as in `write`.
         unsafe {
-            let into = self.start.as_ptr().cast::<u8>().add(offset);
-            std::ptr::write_bytes(into, value, length);
+            let into = self.as_mut_ptr().add(offset);
+            ptr::write_bytes(into, value, length);
         }
         Ok(())
+    }
+
+    fn as_mut_ptr(&self) -> *mut u8 {
+        self.as_ptr().cast_mut()
     }
 }
 
 impl<P: Protection> Drop for Mapping<P> {
     fn drop(&mut self) {
-        // SAFETY: `start` and `size` are those of the mapping made in `new`, which this value owns
-        // alone; no pointer that it gave out may be used after it.
-        let unmapped = unsafe { munmap(self.start.as_ptr(), self.size) };
+        // SAFETY: the range is that of the mapping made in `of_range`, which this value owns alone;
+        // no pointer that it gave out may be used after it.
+        let unmapped = unsafe { munmap(self.pages.as_ptr(), self.length()) };
         debug_assert!(unmapped == 0, "munmap of an owned mapping");
+    }
+}
+
+/// Whether what `fd` is open on has `bytes` from `offset`.
+fn check_end(fd: BorrowedFd<'_>, offset: u64, bytes: u64) -> Result<(), KernelError> {
+    let there = identity::size(fd)?;
+    match offset.checked_add(bytes) {
+        Some(end) if end <= there => Ok(()),
+        _ => {
+            let operation =
+                format!("map {bytes} bytes at offset {offset} of a descriptor that has {there}");
+            Err(KernelError::new(operation, Errno::EOVERFLOW))
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ashmem::Ashmem;
+    use crate::dma_heap::DmaHeap;
     use crate::memfd::Memfd;
     use proptest::prelude::*;
     use std::os::fd::AsFd;
@@ -220,7 +316,139 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_range_begins_at_its_offset_and_ends_with_its_size() {
+        let memfd = Memfd::create("range", 3 * page_size()).unwrap();
+        let whole: Mapping<ReadWrite> = Mapping::new(memfd.as_fd(), 3 * page_size()).unwrap();
+        let offset = page_size() + 100;
+        let range: Mapping<ReadWrite> = Mapping::of_range(memfd.as_fd(), offset, 5000).unwrap();
+        assert_eq!(range.size(), 5000);
+        range.write(0, b"first").unwrap();
+        range.fill(4999, 1, b'!').unwrap();
+        assert!(range.write(4999, b"!!").is_err());
+        let offset = offset as usize;
+        let mut seen = [0; 7];
+        whole.read(offset - 1, &mut seen).unwrap();
+        assert_eq!(&seen, b"\0first\0");
+        whole.read(offset + 4998, &mut seen[..3]).unwrap();
+        assert_eq!(&seen[..3], b"\0!\0");
+    }
+
+    #[test]
+    fn a_range_that_ends_beyond_the_memory_is_refused() {
+        let memfd = Memfd::create("range", 10_000).unwrap();
+        let of_range = |offset, bytes| Mapping::<ReadOnly>::of_range(memfd.as_fd(), offset, bytes);
+        for (offset, bytes) in [(1, 10_000), (10_000, 1), (u64::MAX, 2), (2, u64::MAX), (9999, 2)] {
+            let error = of_range(offset, bytes).unwrap_err();
+            assert_eq!(error.errno, Errno::EOVERFLOW, "{offset} {bytes}");
+            assert!(error.to_string().contains("has 10000"), "{error}");
+        }
+        assert_eq!(of_range(5000, 0).unwrap_err().errno, Errno::EINVAL);
+        of_range(9999, 1).unwrap();
+    }
+
+    #[test]
+    fn a_word_in_a_range_is_aligned_where_it_really_is() {
+        let memfd = Memfd::create("word", 4096).unwrap();
+        let whole: Mapping<ReadWrite> = Mapping::new(memfd.as_fd(), 4096).unwrap();
+        let range: Mapping<ReadWrite> = Mapping::of_range(memfd.as_fd(), 6, 100).unwrap();
+        assert!(range.word(0).is_err() && range.word(4).is_err());
+        range.word(2).unwrap().store(7, std::sync::atomic::Ordering::Release);
+        assert_eq!(whole.word(8).unwrap().load(std::sync::atomic::Ordering::Acquire), 7);
+    }
+
+    /// Bytes of memory that a memfd has.
+    fn present(memfd: &Memfd) -> u64 {
+        let status = nix::sys::stat::fstat(memfd.as_fd().as_raw_fd()).unwrap();
+        u64::try_from(status.st_blocks).unwrap() * 512
+    }
+
+    #[test]
+    fn prefaulting_makes_the_pages_of_the_range_and_no_others() {
+        let page = page_size();
+        let memfd = Memfd::create("prefault", 5 * page).unwrap();
+        // The last byte of a page, the next page, and the first byte of the one after it.
+        let range: Mapping<ReadWrite> =
+            Mapping::of_range(memfd.as_fd(), page - 1, page + 2).unwrap();
+        assert_eq!(present(&memfd), 0, "mapping is not touching");
+        range.prefault().unwrap();
+        assert_eq!(present(&memfd), 3 * page);
+        let rest: Mapping<ReadOnly> = Mapping::of_range(memfd.as_fd(), 4 * page, 1).unwrap();
+        rest.prefault().unwrap();
+        assert_eq!(present(&memfd), 4 * page);
+    }
+
+    #[test]
+    fn reading_makes_the_pages_of_shared_memory_too() {
+        let page = page_size();
+        for offset in [0, page - 1] {
+            let memfd = Memfd::create("touch", 5 * page).unwrap();
+            let writer: Mapping<ReadWrite> =
+                Mapping::of_range(memfd.as_fd(), offset, page + 2).unwrap();
+            writer.touch();
+            assert_eq!(present(&memfd), if offset == 0 { 2 * page } else { 3 * page });
+            let reader: Mapping<ReadOnly> = Mapping::new(memfd.as_fd(), 5 * page).unwrap();
+            reader.touch();
+            assert_eq!(present(&memfd), 5 * page);
+        }
+    }
+
+    #[test]
+    #[ignore = "needs /dev/dma_heap/system: a VM lane"]
+    fn a_dma_buf_is_mapped_by_ranges_and_prefaulted() {
+        let page = page_size();
+        let buffer = DmaHeap::open("system").unwrap().allocate(4 * page).unwrap();
+        let range: Mapping<ReadWrite> =
+            Mapping::of_range(buffer.as_fd(), page + 8, 2 * page).unwrap();
+        range.prefault().unwrap();
+        range.write(0, b"in a range").unwrap();
+        let whole: Mapping<ReadOnly> = Mapping::new(buffer.as_fd(), 4 * page).unwrap();
+        let mut seen = [0; 10];
+        whole.read(page as usize + 8, &mut seen).unwrap();
+        assert_eq!(&seen, b"in a range");
+        let beyond = Mapping::<ReadOnly>::of_range(buffer.as_fd(), 4 * page - 1, 2).unwrap_err();
+        assert_eq!(beyond.errno, Errno::EOVERFLOW);
+    }
+
+    #[test]
+    #[ignore = "needs /dev/ashmem: the legacy lane"]
+    fn a_range_of_ashmem_is_mapped_and_prefaulted() {
+        let page = page_size();
+        let region = Ashmem::create("range", 3 * page).unwrap();
+        let range: Mapping<ReadWrite> = Mapping::of_range(region.as_fd(), page + 8, page).unwrap();
+        range.prefault().unwrap();
+        range.write(0, b"in a range").unwrap();
+        let whole: Mapping<ReadOnly> = Mapping::new(region.as_fd(), 3 * page).unwrap();
+        let mut seen = [0; 10];
+        whole.read(page as usize + 8, &mut seen).unwrap();
+        assert_eq!(&seen, b"in a range");
+    }
+
     proptest! {
+        #[test]
+        fn a_range_shows_the_bytes_of_the_memory_from_its_offset(
+            offset in prop_oneof![0u64..13_000, any::<u64>()],
+            bytes in prop_oneof![0u64..13_000, any::<u64>()],
+        ) {
+            let memfd = Memfd::create("range", 12_000).unwrap();
+            let whole: Mapping<ReadWrite> = Mapping::new(memfd.as_fd(), 12_000).unwrap();
+            let pattern: Vec<u8> = (0..12_000u32).map(|index| (index % 251) as u8).collect();
+            whole.write(0, &pattern).unwrap();
+            let inside = bytes > 0 && offset.checked_add(bytes).is_some_and(|end| end <= 12_000);
+            let range = Mapping::<ReadOnly>::of_range(memfd.as_fd(), offset, bytes);
+            prop_assert_eq!(range.is_ok(), inside);
+            if let Ok(range) = range {
+                let mut seen = vec![0; bytes as usize];
+                range.read(0, &mut seen).unwrap();
+                let expected = &pattern[offset as usize..][..bytes as usize];
+                prop_assert_eq!(&seen[..], expected);
+                let last = bytes as usize - 1;
+                range.read(last, &mut seen[..1]).unwrap();
+                prop_assert_eq!(seen[0], expected[last]);
+                prop_assert!(range.read(last, &mut [0; 2]).is_err());
+            }
+        }
+
         #[test]
         fn no_access_leaves_the_mapping(offset: usize, length in 0usize..100_000) {
             let memfd = Memfd::create("range", 4096).unwrap();
