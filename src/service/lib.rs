@@ -17,6 +17,7 @@
 pub mod accounts;
 pub mod allocator;
 mod dump;
+mod heap_class;
 mod heaps;
 mod lock;
 mod memory;
@@ -29,4 +30,5 @@ mod session;
 mod tokens;
 mod wire;
 
+pub use heap_class::{HeapClass, UnknownHeapClass};
 pub use service::{Service, SERVICE_NAME};
