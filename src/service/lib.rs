@@ -8,7 +8,8 @@
 //! descriptor, `accounts` admits it before the kernel is asked, `heaps` allocates, `session` is the
 //! table of what one client holds, `tokens` are the rights to take part in a buffer of another.
 //! Sessions end on the thread of `reaper`, news goes out on the thread of `notices`, so that no
-//! client waits for another. `dump` shows it all.
+//! client waits for another. `dump` shows it all. `policy` is what the device says of its heaps and
+//! limits, `heap_class` what the heaps' names say.
 //!
 //! No lock is held across a system call that allocates, a close, or a call to a client.
 
@@ -22,6 +23,7 @@ mod heaps;
 mod lock;
 mod memory;
 mod notices;
+pub mod policy;
 mod reaper;
 mod refusal;
 mod request;
