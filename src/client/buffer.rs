@@ -4,63 +4,187 @@
 //! Buffers, their mappings, and the brackets in which the CPU may look.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 
 use berth_kernel::cpu_access::{CpuAccess, Direction};
 use berth_kernel::identity::{self, Identity};
 use berth_kernel::mapping::{Mapping, Protection, ReadOnly, ReadWrite};
+use hal_binder::ParcelFileDescriptor;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
-    Access::Access, Buffer::Buffer as AidlBuffer, BufferInfo::BufferInfo,
+    Access::Access, AllocatedBuffer::AllocatedBuffer, Allocation::Allocation,
+    Buffer::Buffer as AidlBuffer, BufferDescriptor::BufferDescriptor, BufferInfo,
+    BufferInfo::BufferInfo as Info, BufferLayout::BufferLayout,
 };
 
 use crate::session::Session;
 use crate::Error;
 
+/// What all buffers of one allocation have in common.
+#[derive(Debug)]
+struct Kind {
+    descriptor: BufferDescriptor,
+    layout: BufferLayout,
+}
+
 /// A buffer of a session: the place there, and a descriptor of the memory. Dropping it closes the
 /// descriptor and frees the buffer.
 #[derive(Debug)]
 pub struct Buffer {
-    info: BufferInfo,
+    id: i64,
+    kind: Arc<Kind>,
+    device: i64,
+    inode: i64,
+    flags: i32,
+    access: Access,
     fd: OwnedFd,
+    second: Option<OwnedFd>,
+    /// Sealed through this handle.
+    sealed: AtomicBool,
     /// Where it is to be freed.
     place: Option<Session>,
 }
 
 impl Buffer {
-    /// A buffer from the service's answer, which is believed only as far as the kernel confirms it.
-    pub(crate) fn new(session: &Session, answer: AidlBuffer) -> Result<Buffer, Error> {
-        let AidlBuffer { info, fd } = answer;
-        let fd = fd.ok_or_else(|| Error::BadAnswer(format!("no descriptor for {}", info.id)))?;
-        // Freed on every way out from here.
-        let buffer = Buffer { info, fd: fd.into(), place: Some(session.clone()) };
-        let there = identity::size(buffer.fd.as_fd())?;
-        let info = &buffer.info;
-        if info.allocationBytes < info.sizeBytes || info.allocationBytes.unsigned_abs() > there {
-            let (id, size, whole) = (info.id, info.sizeBytes, info.allocationBytes);
-            let message = format!("{size} of {whole} bytes in {id}, which has {there}");
-            return Err(Error::BadAnswer(message));
+    /// The buffers of an allocation; the service's answer is believed only as far as the kernel
+    /// confirms it.
+    pub(crate) fn of_allocation(
+        session: &Session,
+        descriptor: BufferDescriptor,
+        answer: Allocation,
+    ) -> Result<Vec<Buffer>, Error> {
+        let Allocation { layout, buffers } = answer;
+        let kind = Arc::new(Kind { descriptor, layout });
+        // Each is freed on every way out from here, those after a bad one too.
+        let buffers: Vec<_> = buffers
+            .into_iter()
+            .map(|AllocatedBuffer { id, device, inode, flags, fd, secondFd: second }| {
+                let access = Access::READ_WRITE;
+                let parts = Parts { id, device, inode, flags, access, fd, second };
+                Buffer::assemble(Some(session), &kind, parts)
+            })
+            .collect();
+        buffers.into_iter().collect()
+    }
+
+    /// One buffer from the service's answer, to be freed in a session if it has its place there.
+    pub(crate) fn of_answer(place: Option<&Session>, answer: AidlBuffer) -> Result<Buffer, Error> {
+        let AidlBuffer { info, fd, secondFd: second } = answer;
+        let Info { id, descriptor, layout, device, inode, flags, access } = info;
+        let kind = Arc::new(Kind { descriptor, layout });
+        let parts = Parts { id, device, inode, flags, access, fd, second };
+        Buffer::assemble(place, &kind, parts)
+    }
+
+    fn assemble(place: Option<&Session>, kind: &Arc<Kind>, parts: Parts) -> Result<Buffer, Error> {
+        let Parts { id, device, inode, flags, access, fd, second } = parts;
+        let Some(fd) = fd else {
+            if let Some(session) = place {
+                // A place without a way to it is of no use to anybody.
+                let _ = session.free_ids(&[id]);
+            }
+            return Err(Error::BadAnswer(format!("no descriptor for buffer {id}")));
+        };
+        let (fd, second) = (OwnedFd::from(fd), second.map(OwnedFd::from));
+        let (kind, place) = (kind.clone(), place.cloned());
+        let sealed = AtomicBool::new(false);
+        let buffer = Buffer { id, kind, device, inode, flags, access, fd, second, sealed, place };
+        buffer.check_size(buffer.fd.as_fd())?;
+        if let Some(second) = &buffer.second {
+            buffer.check_size(second.as_fd())?;
         }
         Ok(buffer)
     }
 
-    /// What the buffer is.
-    pub fn info(&self) -> &BufferInfo {
-        &self.info
+    /// Whether a descriptor has as many bytes as the service says.
+    fn check_size(&self, fd: BorrowedFd<'_>) -> Result<(), Error> {
+        let there = identity::size(fd)?;
+        let BufferLayout { sizeBytes: size, allocationBytes: whole, .. } = self.kind.layout;
+        if size < 0 || whole < size || whole.unsigned_abs() > there {
+            let id = self.id;
+            let message = format!("{size} of {whole} bytes in {id}, which has {there}");
+            return Err(Error::BadAnswer(message));
+        }
+        Ok(())
     }
 
-    /// The memory's identity: the same for every descriptor of it, in every process.
+    /// The id in the session.
+    pub fn id(&self) -> i64 {
+        self.id
+    }
+
+    /// What was asked for.
+    pub fn descriptor(&self) -> &BufferDescriptor {
+        &self.kind.descriptor
+    }
+
+    /// Where the bytes are: sizes, planes, the heap that served.
+    pub fn layout(&self) -> &BufferLayout {
+        &self.kind.layout
+    }
+
+    /// Whether another heap served than was asked for, or one of another kind.
+    pub fn is_fallback(&self) -> bool {
+        self.flags & BufferInfo::FLAG_FALLBACK_HEAP != 0
+    }
+
+    /// What this handle may do with the memory.
+    pub fn access(&self) -> Access {
+        match self.sealed.load(Ordering::Relaxed) {
+            true => Access::READ_ONLY,
+            false => self.access,
+        }
+    }
+
+    /// Everything that the service said of the buffer when it handed it out.
+    pub fn info(&self) -> Info {
+        Info {
+            id: self.id,
+            descriptor: self.kind.descriptor.clone(),
+            layout: self.kind.layout.clone(),
+            device: self.device,
+            inode: self.inode,
+            flags: self.flags | self.sealed_flag(),
+            access: self.access(),
+        }
+    }
+
+    /// The memory's identity: the same for every descriptor of it, in every process. Asked of the
+    /// kernel.
     pub fn identity(&self) -> Result<Identity, Error> {
         Ok(Identity::of(self.fd.as_fd())?)
     }
 
     /// The bytes that were asked for.
     pub fn size(&self) -> u64 {
-        self.info.sizeBytes.unsigned_abs()
+        self.kind.layout.sizeBytes.unsigned_abs()
+    }
+
+    /// Another face of the same pages: of a buffer with a read-only view that view, a memfd that
+    /// nobody can write; of a region of the heap `udmabuf` a dma-buf.
+    pub fn second_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.second.as_ref().map(OwnedFd::as_fd)
+    }
+
+    /// Makes a region read-only for good, for everybody; mappings that exist stay writable.
+    pub fn seal(&self) -> Result<(), Error> {
+        let place = self.place.as_ref().ok_or(Error::NotTheOwner(self.id))?;
+        place.seal_id(self.id)?;
+        self.sealed.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn sealed_flag(&self) -> i32 {
+        match self.sealed.load(Ordering::Relaxed) {
+            true => BufferInfo::FLAG_SEALED,
+            false => 0,
+        }
     }
 
     /// Maps the buffer to read and write.
     pub fn map(&self) -> Result<MappedBuffer<'_, ReadWrite>, Error> {
-        if self.info.access == Access::READ_ONLY {
-            return Err(Error::ReadOnly(self.info.id));
+        if self.access() == Access::READ_ONLY {
+            return Err(Error::ReadOnly(self.id));
         }
         self.map_as()
     }
@@ -83,8 +207,19 @@ impl Buffer {
 
     /// Closes the descriptor and leaves the freeing to the caller.
     pub(crate) fn into_id(self) -> i64 {
-        self.without_place().info.id
+        self.without_place().id
     }
+}
+
+/// A buffer in pieces, as it crosses Binder.
+struct Parts {
+    id: i64,
+    device: i64,
+    inode: i64,
+    flags: i32,
+    access: Access,
+    fd: Option<ParcelFileDescriptor>,
+    second: Option<ParcelFileDescriptor>,
 }
 
 impl AsFd for Buffer {
@@ -96,8 +231,8 @@ impl AsFd for Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if let Some(session) = self.place.take() {
-            if let Err(error) = session.free_ids(&[self.info.id]) {
-                log::debug!("buffer {} was not freed: {error}", self.info.id);
+            if let Err(error) = session.free_ids(&[self.id]) {
+                log::debug!("buffer {} was not freed: {error}", self.id);
             }
         }
     }
@@ -129,7 +264,7 @@ impl<P: Protection> MappedBuffer<'_, P> {
     }
 
     fn begin(&self, direction: Direction) -> Result<CpuAccess<'_>, Error> {
-        if self.buffer.info.dmaBuf {
+        if self.buffer.kind.layout.dmaBuf {
             Ok(CpuAccess::begin(self.buffer.fd.as_fd(), direction)?)
         } else {
             Ok(CpuAccess::coherent(direction))

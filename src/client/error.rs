@@ -48,6 +48,9 @@ pub enum Error {
     /// An access left the buffer.
     #[error(transparent)]
     OutOfRange(#[from] OutOfRange),
+    /// Only the handle that allocated or acquired a buffer can do this, not one from `get`.
+    #[error("this handle is a second one of buffer {0}")]
+    NotTheOwner(i64),
     /// The buffer may only be read.
     #[error("buffer {0} may only be read")]
     ReadOnly(i64),

@@ -44,7 +44,13 @@ pub use request::BufferRequest;
 pub use session::{Session, SharePermit, Token};
 
 pub use vendor_berth_allocator::aidl::vendor::berth::allocator::{
-    Access::Access, AllocatorCapabilities::AllocatorCapabilities, AllocatorStats::AllocatorStats,
-    BufferDescriptor::BufferDescriptor, BufferInfo::BufferInfo, IAllocator::MAX_BATCH,
+    Access::Access,
+    AllocatorCapabilities::AllocatorCapabilities,
+    AllocatorStats::AllocatorStats,
+    BufferDescriptor::BufferDescriptor,
+    BufferInfo::{BufferInfo, FLAG_ACQUIRED, FLAG_FALLBACK_HEAP, FLAG_SEALED, FLAG_ZEROED},
+    BufferLayout::BufferLayout,
+    HeapClass::HeapClass,
+    IAllocator::MAX_BATCH,
     SessionStats::SessionStats,
 };

@@ -5,8 +5,8 @@
 
 use berth_layout::{PixelFormat, Usage};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
-    BufferDescriptor::BufferDescriptor, BufferShape::BufferShape, ImageDescriptor::ImageDescriptor,
-    PixelFormat::PixelFormat as AidlFormat,
+    AllocationFlag::AllocationFlag, BufferDescriptor::BufferDescriptor, BufferShape::BufferShape,
+    ImageDescriptor::ImageDescriptor, PixelFormat::PixelFormat as AidlFormat,
 };
 
 /// A request for buffers. Numbers that the interface cannot carry become its largest, which the
@@ -18,6 +18,7 @@ pub struct BufferRequest {
     usage: Usage,
     name: String,
     heap: Option<String>,
+    flags: i32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +31,7 @@ enum RequestShape {
 impl BufferRequest {
     fn new(shape: RequestShape) -> BufferRequest {
         let usage = Usage::CPU_READ_OFTEN | Usage::CPU_WRITE_OFTEN;
-        BufferRequest { shape, layers: 1, usage, name: String::new(), heap: None }
+        BufferRequest { shape, layers: 1, usage, name: String::new(), heap: None, flags: 0 }
     }
 
     /// A linear buffer of so many bytes, for CPU use unless [`usage`](Self::usage) says otherwise.
@@ -63,9 +64,24 @@ impl BufferRequest {
         BufferRequest { name: name.into(), ..self }
     }
 
-    /// From this heap and no other.
+    /// From this heap, or from another that suits if it is not there or refuses;
+    /// [`Buffer::is_fallback`](crate::Buffer::is_fallback) tells.
     pub fn heap(self, heap: impl Into<String>) -> BufferRequest {
         BufferRequest { heap: Some(heap.into()), ..self }
+    }
+
+    /// From the heap that is named, or from one of the kind that the usage asks for, and no other.
+    pub fn strict_heap(self) -> BufferRequest {
+        self.flag(AllocationFlag::STRICT_HEAP)
+    }
+
+    /// With a read-only view of the same pages: [`Buffer::second_fd`](crate::Buffer::second_fd).
+    pub fn read_only_view(self) -> BufferRequest {
+        self.flag(AllocationFlag::READ_ONLY_VIEW)
+    }
+
+    fn flag(self, flag: AllocationFlag) -> BufferRequest {
+        BufferRequest { flags: self.flags | flag.0, ..self }
     }
 
     /// The request as the interface carries it.
@@ -89,6 +105,7 @@ impl BufferRequest {
             // AIDL's `long` carries the bits; the sign means nothing.
             usage: self.usage.bits() as i64,
             heap: self.heap.clone(),
+            flags: self.flags,
             options: Vec::new(),
         }
     }

@@ -97,17 +97,17 @@ impl Session {
     /// Allocates `count` buffers, 1 to [`MAX_BATCH`], in one call: all of them or none.
     pub fn allocate(&self, request: &BufferRequest, count: usize) -> Result<Vec<Buffer>, Error> {
         let count = i32::try_from(count).unwrap_or(i32::MAX);
-        self.allocate_descriptor(&request.descriptor(), count)
+        self.allocate_descriptor(request.descriptor(), count)
     }
 
     /// The same for a caller that has a descriptor of its own.
     pub fn allocate_descriptor(
         &self,
-        descriptor: &BufferDescriptor,
+        descriptor: BufferDescriptor,
         count: i32,
     ) -> Result<Vec<Buffer>, Error> {
-        let buffers = self.0.binder.allocate(descriptor, count)?;
-        buffers.into_iter().map(|buffer| Buffer::new(self, buffer)).collect()
+        let answer = self.0.binder.allocate(&descriptor, count)?;
+        Buffer::of_allocation(self, descriptor, answer)
     }
 
     /// Allocates one buffer.
@@ -137,18 +137,23 @@ impl Session {
             lifetimeMillis: i64::try_from(permit.lifetime.as_millis()).unwrap_or(i64::MAX),
             access: permit.access,
         };
-        Ok(Token(self.0.binder.share(buffer.info().id, &options)?.value))
+        Ok(Token(self.0.binder.share(buffer.id(), &options)?.value))
     }
 
     /// Takes part in a buffer of another session.
     pub fn acquire(&self, token: Token) -> Result<Buffer, Error> {
-        Buffer::new(self, self.0.binder.acquire(&ShareToken { value: token.0 })?)
+        let answer = self.0.binder.acquire(&ShareToken { value: token.0 })?;
+        Buffer::of_answer(Some(self), answer)
     }
 
     /// A second handle to a buffer of this session, with a descriptor of its own. Dropping it closes
     /// the descriptor and leaves the buffer in the session.
     pub fn get(&self, id: i64, access: Access) -> Result<Buffer, Error> {
-        Ok(Buffer::new(self, self.0.binder.get(id, access)?)?.without_place())
+        Buffer::of_answer(None, self.0.binder.get(id, access)?)
+    }
+
+    pub(crate) fn seal_id(&self, id: i64) -> Result<(), Error> {
+        Ok(self.0.binder.seal(id)?)
     }
 
     /// All buffers of this session, by id.

@@ -58,6 +58,10 @@ pub struct Allocation {
     /// From this heap and no other.
     #[arg(long)]
     pub heap: Option<String>,
+
+    /// With a read-only view of the same pages.
+    #[arg(long)]
+    pub read_only_view: bool,
 }
 
 /// The form of what is allocated.

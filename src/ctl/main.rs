@@ -15,7 +15,7 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use berth_client::{Allocator, BufferRequest, Error};
+use berth_client::{Allocator, Buffer, BufferRequest, Error};
 use clap::Parser;
 
 use arguments::{Allocation, Arguments, Command};
@@ -58,7 +58,7 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
 fn allocate(allocator: &Allocator, allocation: &Allocation, json: bool) -> Result<(), Error> {
     let session = allocator.open_session("berthctl")?;
     let buffers = session.allocate(&request(allocation), allocation.count)?;
-    let infos: Vec<_> = buffers.iter().map(|buffer| buffer.info()).collect();
+    let infos: Vec<_> = buffers.iter().map(Buffer::info).collect();
     show::buffers(&infos, json);
     session.free(buffers)
 }
@@ -71,10 +71,15 @@ fn request(allocation: &Allocation) -> BufferRequest {
         (bytes, None, None) => BufferRequest::linear(bytes.unwrap_or_default()),
     };
     let request = request.name(&allocation.name);
-    match &allocation.heap {
-        Some(heap) => request.heap(heap),
+    let request = match &allocation.heap {
+        // Whoever names a heap to try it wants to see that heap, or why not.
+        Some(heap) => request.heap(heap).strict_heap(),
         None => request,
+    };
+    if allocation.read_only_view {
+        return request.read_only_view();
     }
+    request
 }
 
 fn as_output_error(error: io::Error) -> Error {

@@ -3,7 +3,7 @@
 
 //! Answers, for people and for programs.
 
-use berth_client::{AllocatorCapabilities, AllocatorStats, BufferInfo, PixelFormat};
+use berth_client::{AllocatorCapabilities, AllocatorStats, BufferInfo, HeapClass, PixelFormat};
 use serde_json::json;
 
 /// Bytes in the largest unit that leaves no fraction of less than a tenth unsaid.
@@ -23,6 +23,19 @@ fn format_name(value: i32) -> &'static str {
     PixelFormat::try_from(value).map_or("unknown", PixelFormat::name)
 }
 
+fn class_name(class: HeapClass) -> &'static str {
+    match class {
+        HeapClass::SYSTEM => "system",
+        HeapClass::SYSTEM_UNCACHED => "system-uncached",
+        HeapClass::CONTIGUOUS => "contiguous",
+        HeapClass::SECURE => "secure",
+        HeapClass::SHMEM => "shmem",
+        HeapClass::UDMABUF => "udmabuf",
+        HeapClass::VENDOR => "vendor",
+        _ => "of a class that this program does not know",
+    }
+}
+
 /// What the allocator can do.
 pub fn capabilities(capabilities: &AllocatorCapabilities, json: bool) {
     let formats: Vec<_> = capabilities.formats.iter().map(|f| format_name(f.0)).collect();
@@ -33,7 +46,9 @@ pub fn capabilities(capabilities: &AllocatorCapabilities, json: bool) {
             .map(|heap| {
                 json!({
                     "name": heap.name,
+                    "class": class_name(heap.heapClass),
                     "dma_buf": heap.dmaBuf,
+                    "read_only_descriptors": heap.readOnlyDescriptors,
                     "max_buffer_bytes": heap.maxBufferBytes,
                 })
             })
@@ -42,6 +57,7 @@ pub fn capabilities(capabilities: &AllocatorCapabilities, json: bool) {
             "heaps": heaps,
             "formats": formats,
             "supported_usage": capabilities.supportedUsage,
+            "supported_flags": capabilities.supportedFlags,
             "page_size_bytes": capabilities.pageSizeBytes,
             "max_buffer_bytes": capabilities.maxBufferBytes,
             "max_session_bytes": capabilities.maxSessionBytes,
@@ -53,7 +69,8 @@ pub fn capabilities(capabilities: &AllocatorCapabilities, json: bool) {
     }
     for heap in &capabilities.heaps {
         let kind = if heap.dmaBuf { "dma-buf" } else { "memory of CPUs, no dma-buf" };
-        println!("heap {}: {kind}, up to {} a buffer", heap.name, size(heap.maxBufferBytes));
+        let (name, class) = (&heap.name, class_name(heap.heapClass));
+        println!("heap {name}: {kind}, {class}, up to {} a buffer", size(heap.maxBufferBytes));
     }
     println!(
         "a session holds up to {} in {} buffers; a uid opens up to {} sessions",
@@ -93,10 +110,11 @@ pub fn stats(stats: &AllocatorStats, json: bool) {
 }
 
 /// Buffers that were allocated.
-pub fn buffers(infos: &[&BufferInfo], json: bool) {
+pub fn buffers(infos: &[BufferInfo], json: bool) {
     for info in infos {
+        let layout = &info.layout;
         if json {
-            let planes: Vec<_> = info
+            let planes: Vec<_> = layout
                 .planes
                 .iter()
                 .map(|plane| {
@@ -110,10 +128,10 @@ pub fn buffers(infos: &[&BufferInfo], json: bool) {
             let value = json!({
                 "id": info.id,
                 "name": info.descriptor.name,
-                "size_bytes": info.sizeBytes,
-                "allocation_bytes": info.allocationBytes,
-                "heap": info.heap,
-                "dma_buf": info.dmaBuf,
+                "size_bytes": layout.sizeBytes,
+                "allocation_bytes": layout.allocationBytes,
+                "heap": layout.heap,
+                "dma_buf": layout.dmaBuf,
                 "device": info.device,
                 "inode": info.inode,
                 "planes": planes,
@@ -125,11 +143,11 @@ pub fn buffers(infos: &[&BufferInfo], json: bool) {
             "buffer {} {:?}: {} of heap {}, inode {}",
             info.id,
             info.descriptor.name,
-            size(info.allocationBytes),
-            info.heap,
+            size(layout.allocationBytes),
+            layout.heap,
             info.inode
         );
-        for (number, plane) in info.planes.iter().enumerate() {
+        for (number, plane) in layout.planes.iter().enumerate() {
             println!(
                 "  plane {number}: {} bytes from {}, rows of {}",
                 plane.totalSizeInBytes, plane.offsetInBytes, plane.strideInBytes

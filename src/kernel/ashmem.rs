@@ -33,7 +33,8 @@ use crate::{page_size, KernelError};
 /// The longest name in bytes: `ASHMEM_NAME_LEN` less the final NUL.
 pub const MAX_NAME_BYTES: usize = 255;
 
-const DEVICE: &str = "/dev/ashmem";
+/// The driver's node; libcutils' has the boot's id behind this name.
+pub const DEVICE: &str = "/dev/ashmem";
 
 /// libcutils of Android 10 and later opens [`DEVICE`] with this file's contents appended, so that
 /// applications do not open it on their own (`libcutils/ashmem-dev.cpp`).

@@ -22,6 +22,8 @@ pub struct MemInfo {
     pub available: u64,
     /// `Shmem`, in bytes: what memfds and other shared memory use.
     pub shared: u64,
+    /// `CmaTotal`, in bytes: all areas of contiguous memory together; `None` without CMA.
+    pub contiguous: Option<u64>,
 }
 
 impl MemInfo {
@@ -44,6 +46,7 @@ impl MemInfo {
             free: bytes("MemFree")?,
             available: bytes("MemAvailable")?,
             shared: bytes("Shmem")?,
+            contiguous: bytes("CmaTotal").filter(|bytes| *bytes > 0),
         })
     }
 }
@@ -64,8 +67,17 @@ mod tests {
     fn kibibytes_become_bytes() {
         let text = "MemTotal: 1000 kB\nMemFree:  10 kB\nMemAvailable:   500 kB\nMemFreeX: 1 kB\n\
                     Shmem: 2 kB\n";
-        let expected = MemInfo { total: 1_024_000, free: 10_240, available: 512_000, shared: 2048 };
+        let expected = MemInfo {
+            total: 1_024_000,
+            free: 10_240,
+            available: 512_000,
+            shared: 2048,
+            contiguous: None,
+        };
         assert_eq!(MemInfo::parse(text), Some(expected));
+        let with_areas = format!("{text}CmaTotal:   64 kB\nCmaFree: 60 kB\n");
+        let contiguous = Some(65_536);
+        assert_eq!(MemInfo::parse(&with_areas), Some(MemInfo { contiguous, ..expected }));
     }
 
     proptest! {

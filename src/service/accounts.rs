@@ -6,13 +6,14 @@
 //! The kernel compares a dma-heap request with nothing, so nothing reaches it that is not booked
 //! here first. A [`Charge`] is a booking; dropping it gives the amount back.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use berth_kernel::meminfo::MemInfo;
 
 use crate::lock::lock;
+use crate::policy::UidLimits;
 use crate::refusal::{OverLimit, Refusal, Scope};
 
 /// The most that anybody may have.
@@ -34,8 +35,8 @@ pub struct Limits {
     pub uid_sessions: u64,
     /// Bytes of the service.
     pub service_bytes: u64,
-    /// Buffers of the service, each of which costs it a descriptor.
-    pub service_buffers: u64,
+    /// Descriptors that the service keeps of buffers: one each, two of those with two faces.
+    pub service_descriptors: u64,
     /// Sessions of the service.
     pub service_sessions: u64,
     /// Bytes of `MemAvailable` that no allocation may touch.
@@ -51,20 +52,20 @@ impl Limits {
     /// No client can take more than half of the memory, all of them together no more than three
     /// quarters, and a sixteenth stays free whoever asks.
     pub fn of_machine(total_bytes: u64, descriptors: u64) -> Limits {
-        let service_buffers =
+        let service_descriptors =
             descriptors.saturating_sub(Self::DESCRIPTORS_IN_FLIGHT).max(descriptors / 2);
-        // Whoever takes all that it may leaves as much for the others.
-        let half_of_them = service_buffers / 2;
+        // Whoever takes all that it may, even of buffers with two, leaves some for the others.
+        let third_of_them = service_descriptors / 3;
         Limits {
             buffer_bytes: total_bytes / 4,
             session_bytes: total_bytes / 2,
-            session_buffers: 16_384.min(half_of_them),
+            session_buffers: 16_384.min(third_of_them),
             session_tokens: 1024,
             uid_bytes: total_bytes / 2,
-            uid_buffers: 32_768.min(half_of_them),
+            uid_buffers: 32_768.min(third_of_them),
             uid_sessions: 256,
             service_bytes: total_bytes / 4 * 3,
-            service_buffers,
+            service_descriptors,
             service_sessions: 4096,
             reserve_bytes: total_bytes / 16,
         }
@@ -76,6 +77,7 @@ impl Limits {
 pub(crate) struct Used {
     pub(crate) bytes: u64,
     pub(crate) buffers: u64,
+    pub(crate) descriptors: u64,
     pub(crate) sessions: u64,
 }
 
@@ -83,6 +85,7 @@ impl Used {
     fn add(&mut self, other: Used) {
         self.bytes = self.bytes.saturating_add(other.bytes);
         self.buffers = self.buffers.saturating_add(other.buffers);
+        self.descriptors = self.descriptors.saturating_add(other.descriptors);
         self.sessions = self.sessions.saturating_add(other.sessions);
     }
 
@@ -90,6 +93,7 @@ impl Used {
         debug_assert!(self.bytes >= other.bytes && self.buffers >= other.buffers);
         self.bytes = self.bytes.saturating_sub(other.bytes);
         self.buffers = self.buffers.saturating_sub(other.buffers);
+        self.descriptors = self.descriptors.saturating_sub(other.descriptors);
         self.sessions = self.sessions.saturating_sub(other.sessions);
     }
 }
@@ -118,13 +122,20 @@ struct Books {
 #[derive(Debug)]
 pub(crate) struct Accounts {
     limits: Limits,
+    /// The limits of the uids that have their own.
+    uids: BTreeMap<u32, UidLimits>,
     books: Mutex<Books>,
     gauge: Mutex<Gauge>,
 }
 
 impl Accounts {
-    pub(crate) fn new(limits: Limits) -> Accounts {
-        Accounts { limits, books: Mutex::default(), gauge: Mutex::default() }
+    pub(crate) fn new(limits: Limits, uids: BTreeMap<u32, UidLimits>) -> Accounts {
+        Accounts { limits, uids, books: Mutex::default(), gauge: Mutex::default() }
+    }
+
+    /// What a uid may have.
+    fn limits_of(&self, uid: u32) -> UidLimits {
+        self.uids.get(&uid).copied().unwrap_or_else(|| UidLimits::of(&self.limits))
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -144,24 +155,28 @@ impl Accounts {
         uids
     }
 
-    /// Books `count` buffers of `bytes_each` for a uid, if every limit allows it.
+    /// Books `count` buffers of `bytes_each` for a uid, if every limit allows it. Each costs the
+    /// service so many descriptors.
     pub(crate) fn admit(
         self: &Arc<Self>,
         uid: u32,
         bytes_each: u64,
+        descriptors_each: u64,
         count: u64,
     ) -> Result<Charge, Refusal> {
         let over = Refusal::TooLarge { asked: bytes_each, limit: self.limits.buffer_bytes };
         let bytes = bytes_each.checked_mul(count).ok_or(over)?;
         self.check_reserve(bytes)?;
-        let amount = Used { bytes, buffers: count, sessions: 0 };
-        let limits = &self.limits;
+        let descriptors = descriptors_each.saturating_mul(count);
+        let amount = Used { bytes, buffers: count, descriptors, sessions: 0 };
+        let (limits, own_limits) = (&self.limits, self.limits_of(uid));
         self.book(uid, amount, |service, own| {
-            within(Scope::Service, "buffers", service.buffers, count, limits.service_buffers)
+            let limit = limits.service_descriptors;
+            within(Scope::Service, "descriptors", service.descriptors, descriptors, limit)
                 .map_err(Refusal::TooManyFds)?;
-            within(Scope::Uid(uid), "buffers", own.buffers, count, limits.uid_buffers)
+            within(Scope::Uid(uid), "buffers", own.buffers, count, own_limits.buffers)
                 .map_err(Refusal::TooManyBuffers)?;
-            within(Scope::Uid(uid), "bytes", own.bytes, bytes, limits.uid_bytes)
+            within(Scope::Uid(uid), "bytes", own.bytes, bytes, own_limits.bytes)
                 .map_err(Refusal::OverQuota)?;
             within(Scope::Service, "bytes", service.bytes, bytes, limits.service_bytes)
                 .map_err(Refusal::OverQuota)
@@ -171,9 +186,9 @@ impl Accounts {
     /// Books a session for a uid.
     pub(crate) fn admit_session(self: &Arc<Self>, uid: u32) -> Result<Charge, Refusal> {
         let amount = Used { sessions: 1, ..Used::default() };
-        let limits = &self.limits;
+        let (limits, own_limits) = (&self.limits, self.limits_of(uid));
         self.book(uid, amount, |service, own| {
-            within(Scope::Uid(uid), "sessions", own.sessions, 1, limits.uid_sessions)
+            within(Scope::Uid(uid), "sessions", own.sessions, 1, own_limits.sessions)
                 .and_then(|()| {
                     let limit = limits.service_sessions;
                     within(Scope::Service, "sessions", service.sessions, 1, limit)
@@ -278,9 +293,9 @@ pub(crate) struct Charge {
 }
 
 impl Charge {
-    /// Splits the booking of one buffer of `bytes` off.
-    pub(crate) fn split_buffer(&mut self, bytes: u64) -> Charge {
-        let amount = Used { bytes, buffers: 1, sessions: 0 };
+    /// Splits the booking of one buffer off, of so many bytes and descriptors.
+    pub(crate) fn split_buffer(&mut self, bytes: u64, descriptors: u64) -> Charge {
+        let amount = Used { bytes, buffers: 1, descriptors, sessions: 0 };
         self.amount.subtract(amount);
         Charge { accounts: self.accounts.clone(), uid: self.uid, amount }
     }
@@ -315,7 +330,7 @@ mod tests {
             uid_buffers: 10,
             uid_sessions: 2,
             service_bytes: 150,
-            service_buffers: 12,
+            service_descriptors: 12,
             service_sessions: 3,
             reserve_bytes: 0,
         }
@@ -326,46 +341,78 @@ mod tests {
         for (total, descriptors) in [(1 << 28, 1024), (2 << 30, 4096), (1 << 40, 1 << 20)] {
             let limits = Limits::of_machine(total, descriptors);
             assert!(limits.uid_bytes < limits.service_bytes, "{limits:?}");
-            assert!(limits.uid_buffers < limits.service_buffers, "{limits:?}");
+            assert!(limits.uid_buffers * 2 < limits.service_descriptors, "{limits:?}");
             assert!(limits.uid_sessions < limits.service_sessions, "{limits:?}");
             assert!(limits.session_buffers <= limits.uid_buffers, "{limits:?}");
-            assert!(limits.service_buffers < descriptors, "{limits:?}");
+            assert!(limits.service_descriptors < descriptors, "{limits:?}");
             assert!(limits.service_bytes + limits.reserve_bytes <= total, "{limits:?}");
         }
     }
 
     fn accounts() -> Arc<Accounts> {
-        Arc::new(Accounts::new(limits()))
+        Arc::new(Accounts::new(limits(), BTreeMap::new()))
+    }
+
+    #[test]
+    fn a_uid_with_limits_of_its_own_has_those_and_others_have_theirs() {
+        let own = UidLimits { bytes: 140, buffers: 1, sessions: 1 };
+        let accounts = Arc::new(Accounts::new(limits(), BTreeMap::from([(7, own)])));
+        let held = accounts.admit(7, 140, 1, 1).unwrap();
+        let refusal = accounts.admit(7, 1, 1, 1).unwrap_err();
+        assert_eq!(refusal.code(), AllocatorError::TOO_MANY_BUFFERS);
+        drop(held);
+        assert_eq!(
+            accounts.admit(7, 141, 1, 1).unwrap_err().code(),
+            AllocatorError::QUOTA_EXCEEDED
+        );
+        let _one = accounts.admit_session(7).unwrap();
+        let refusal = accounts.admit_session(7).unwrap_err();
+        assert_eq!(refusal.code(), AllocatorError::TOO_MANY_SESSIONS);
+        assert_eq!(
+            accounts.admit(8, 101, 1, 1).unwrap_err().code(),
+            AllocatorError::QUOTA_EXCEEDED
+        );
     }
 
     #[test]
     fn refused_then_freed_then_admitted() {
         let accounts = accounts();
-        let first = accounts.admit(1, 60, 1).unwrap();
-        let refusal = accounts.admit(1, 41, 1).unwrap_err();
+        let first = accounts.admit(1, 60, 1, 1).unwrap();
+        let refusal = accounts.admit(1, 41, 1, 1).unwrap_err();
         assert_eq!(refusal.code(), AllocatorError::QUOTA_EXCEEDED);
         assert!(refusal.to_string().contains("uses 60 bytes of at most 100; 41 more"), "{refusal}");
         drop(first);
-        assert!(accounts.admit(1, 100, 1).is_ok());
+        assert!(accounts.admit(1, 100, 1, 1).is_ok());
     }
 
     #[test]
     fn one_uid_cannot_take_what_is_anothers() {
         let accounts = accounts();
-        let _first = accounts.admit(1, 10, 10).unwrap();
-        assert_eq!(accounts.admit(1, 1, 1).unwrap_err().code(), AllocatorError::TOO_MANY_BUFFERS);
-        let _second = accounts.admit(2, 25, 2).unwrap();
-        assert_eq!(accounts.admit(2, 0, 1).unwrap_err().code(), AllocatorError::TOO_MANY_FDS);
+        let _first = accounts.admit(1, 10, 1, 10).unwrap();
+        let refusal = accounts.admit(1, 1, 1, 1).unwrap_err();
+        assert_eq!(refusal.code(), AllocatorError::TOO_MANY_BUFFERS);
+        let _second = accounts.admit(2, 25, 1, 2).unwrap();
+        assert_eq!(accounts.admit(2, 0, 1, 1).unwrap_err().code(), AllocatorError::TOO_MANY_FDS);
+    }
+
+    #[test]
+    fn a_buffer_with_two_descriptors_counts_twice_where_descriptors_are_scarce() {
+        let accounts = accounts();
+        let _held = accounts.admit(1, 1, 2, 5).unwrap();
+        let refusal = accounts.admit(2, 1, 2, 2).unwrap_err();
+        assert_eq!(refusal.code(), AllocatorError::TOO_MANY_FDS);
+        assert!(refusal.to_string().contains("10 descriptors of at most 12; 4 more"), "{refusal}");
+        assert!(accounts.admit(2, 1, 2, 1).is_ok());
     }
 
     #[test]
     fn all_uids_together_stay_within_the_service() {
         let accounts = accounts();
-        let _first = accounts.admit(1, 100, 1).unwrap();
-        let refusal = accounts.admit(2, 51, 1).unwrap_err();
+        let _first = accounts.admit(1, 100, 1, 1).unwrap();
+        let refusal = accounts.admit(2, 51, 1, 1).unwrap_err();
         assert_eq!(refusal.code(), AllocatorError::QUOTA_EXCEEDED);
         assert!(refusal.to_string().contains("the service uses 100 bytes of at most 150"));
-        assert!(accounts.admit(2, 50, 1).is_ok());
+        assert!(accounts.admit(2, 50, 1, 1).is_ok());
     }
 
     #[test]
@@ -383,10 +430,11 @@ mod tests {
     #[test]
     fn a_split_charge_is_given_back_in_parts_and_leaves_no_trace() {
         let accounts = accounts();
-        let mut rest = accounts.admit(1, 30, 3).unwrap();
-        let one = rest.split_buffer(30);
+        let mut rest = accounts.admit(1, 30, 2, 3).unwrap();
+        let one = rest.split_buffer(30, 2);
         drop(rest);
-        assert_eq!(accounts.service(), Used { bytes: 30, buffers: 1, sessions: 0 });
+        let expected = Used { bytes: 30, buffers: 1, descriptors: 2, sessions: 0 };
+        assert_eq!(accounts.service(), expected);
         drop(one);
         assert_eq!(accounts.service(), Used::default());
         assert!(accounts.uids().is_empty());
@@ -404,8 +452,9 @@ mod tests {
 
     #[test]
     fn the_reserve_is_never_given_away() {
-        let accounts = Arc::new(Accounts::new(Limits { reserve_bytes: u64::MAX / 2, ..limits() }));
-        let refusal = accounts.admit(1, 1, 1).unwrap_err();
+        let accounts = Limits { reserve_bytes: u64::MAX / 2, ..limits() };
+        let accounts = Arc::new(Accounts::new(accounts, BTreeMap::new()));
+        let refusal = accounts.admit(1, 1, 1, 1).unwrap_err();
         assert_eq!(refusal.code(), AllocatorError::NO_MEMORY);
     }
 
@@ -419,7 +468,7 @@ mod tests {
             for (uid, bytes, count, release) in steps {
                 if release && !held.is_empty() {
                     held.remove(0);
-                } else if let Ok(charge) = accounts.admit(uid, bytes, count) {
+                } else if let Ok(charge) = accounts.admit(uid, bytes, 1, count) {
                     held.push(charge);
                 }
                 let service = accounts.service();

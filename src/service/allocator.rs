@@ -7,9 +7,10 @@ use std::io::{self, Write};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
-use hal_binder::{Interface, ParcelFileDescriptor, Status, Strong, ThreadState};
+use hal_binder::{Interface, Status, Strong, ThreadState};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     Access::Access,
+    Allocation::Allocation,
     AllocatorCapabilities::AllocatorCapabilities,
     AllocatorStats::AllocatorStats,
     Buffer::Buffer,
@@ -75,7 +76,7 @@ impl IAllocator::IAllocator for AllocatorObject {
 
     fn isSupported(&self, descriptor: &BufferDescriptor) -> hal_binder::Result<bool> {
         match self.0.judge(descriptor) {
-            Ok(_) => Ok(true),
+            Ok(()) => Ok(true),
             Err(refusal) if refusal.is_final() => Ok(false),
             Err(refusal) => answer(&self.0, Err(refusal)),
         }
@@ -118,24 +119,17 @@ impl SessionObject {
 
     fn buffer(&self, id: i64, holding: &Holding, access: Access) -> Result<Buffer, Refusal> {
         if access == Access::READ_WRITE && holding.access() == Access::READ_ONLY {
-            let message = format!("READ_WRITE of buffer {id}, which was acquired READ_ONLY");
+            let message = format!("READ_WRITE of buffer {id}, which this session may only read");
             return Err(Refusal::Unsupported(message));
         }
-        let descriptor = holding.memory.open(access)?;
-        let mut info = wire::info(id, holding);
-        info.access = access;
-        Ok(Buffer { info, fd: Some(ParcelFileDescriptor::new(descriptor)) })
+        wire::buffer(id, holding, access, holding.memory.open(access)?)
     }
 
-    /// Buffers that were just added to the session; if one of them cannot be handed out, none is.
-    fn hand_out(&self, ids: &[i64]) -> Result<Vec<Buffer>, Refusal> {
-        let open = |id: &i64| {
-            let holding = self.session.get(*id)?;
-            self.buffer(*id, &holding, holding.access())
-        };
-        ids.iter().map(open).collect::<Result<_, _>>().map_err(|refusal| {
-            // A session that ended meanwhile has let go of them already.
-            let _ = self.service.free(&self.session, ids);
+    fn acquire_buffer(&self, uid: u32, token: &ShareToken) -> Result<Buffer, Refusal> {
+        let (id, holding) = self.service.acquire(&self.session, uid, &token.value)?;
+        self.buffer(id, &holding, holding.access()).map_err(|refusal| {
+            // It cannot be handed out. A session that ended meanwhile has let go of it already.
+            let _ = self.service.free(&self.session, &[id]);
             refusal
         })
     }
@@ -146,9 +140,9 @@ impl IAllocatorSession for SessionObject {
         &self,
         descriptor: &BufferDescriptor,
         count: i32,
-    ) -> hal_binder::Result<Vec<Buffer>> {
-        let ids = self.service.allocate(&self.session, descriptor, count);
-        self.answer(ids.and_then(|ids| self.hand_out(&ids)))
+    ) -> hal_binder::Result<Allocation> {
+        let batch = self.service.allocate(&self.session, descriptor, count);
+        self.answer(batch.map(wire::allocation))
     }
 
     fn free(&self, ids: &[i64]) -> hal_binder::Result<()> {
@@ -160,6 +154,10 @@ impl IAllocatorSession for SessionObject {
             let holding = self.session.get(id)?;
             self.buffer(id, &holding, access)
         }))
+    }
+
+    fn seal(&self, id: i64) -> hal_binder::Result<()> {
+        self.answer(self.service.seal(&self.session, id))
     }
 
     fn list(&self, after_id: i64) -> hal_binder::Result<Vec<BufferInfo>> {
@@ -175,10 +173,7 @@ impl IAllocatorSession for SessionObject {
 
     fn acquire(&self, token: &ShareToken) -> hal_binder::Result<Buffer> {
         let uid = ThreadState::get_calling_uid();
-        self.answer(self.service.acquire(&self.session, uid, &token.value).and_then(|(id, _)| {
-            let mut buffers = self.hand_out(&[id])?;
-            buffers.pop().ok_or(Refusal::NotFound(id))
-        }))
+        self.answer(self.acquire_buffer(uid, token))
     }
 
     fn getStats(&self) -> hal_binder::Result<SessionStats> {

@@ -57,14 +57,16 @@ struct ShownLimits {
     session_buffers: u64,
     uid_bytes: u64,
     service_bytes: u64,
-    service_buffers: u64,
+    service_descriptors: u64,
     reserve_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
 struct ShownHeap {
     name: String,
+    class: String,
     dma_buf: bool,
+    max_buffer_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -94,6 +96,7 @@ struct ShownBuffer {
     bytes: u64,
     device: u64,
     inode: u64,
+    sealed: bool,
     age_ms: u128,
     role: &'static str,
     charged_uid: u32,
@@ -182,15 +185,17 @@ impl Snapshot {
                 session_buffers: limits.session_buffers,
                 uid_bytes: limits.uid_bytes,
                 service_bytes: limits.service_bytes,
-                service_buffers: limits.service_buffers,
+                service_descriptors: limits.service_descriptors,
                 reserve_bytes: limits.reserve_bytes,
             },
             heaps: service
-                .heaps
+                .heaps()
                 .iter()
                 .map(|heap| ShownHeap {
-                    name: heap.name().to_owned(),
+                    name: heap.name.clone(),
+                    class: heap.class.to_string(),
                     dma_buf: heap.gives_dma_bufs(),
+                    max_buffer_bytes: heap.max_bytes,
                 })
                 .collect(),
             uids: service.accounts.uids().into_iter().map(uid).collect(),
@@ -218,10 +223,11 @@ impl ShownSession {
                         Shape::Image(..) => "image",
                         Shape::Region(_) => "region",
                     },
-                    heap: holding.memory.heap.clone(),
+                    heap: holding.memory.heap.name.clone(),
                     bytes: holding.memory.bytes,
-                    device: holding.memory.identity.device,
-                    inode: holding.memory.identity.inode,
+                    device: holding.memory.identity.map_or(0, |identity| identity.device),
+                    inode: holding.memory.identity.map_or(0, |identity| identity.inode),
+                    sealed: holding.memory.is_sealed(),
                     age_ms: holding.memory.since.elapsed().as_millis(),
                     role: if matches!(holding.role, Role::Owner(_)) { "owner" } else { "taker" },
                     charged_uid: holding.memory.uid(),
@@ -258,7 +264,9 @@ fn write_text(snapshot: &Snapshot, writer: &mut dyn Write) -> io::Result<()> {
     )?;
     for heap in &snapshot.heaps {
         let kind = if heap.dma_buf { "dma-buf" } else { "memory of CPUs, no dma-buf" };
-        writeln!(writer, "  heap {}: {kind}", heap.name)?;
+        let ShownHeap { name, class, max_buffer_bytes, .. } = heap;
+        let most = max_buffer_bytes / 1024;
+        writeln!(writer, "  heap {name}: {kind} of class {class}, at most {most} KiB a buffer")?;
     }
     for uid in &snapshot.uids {
         let ShownUid { uid, sessions, buffers, bytes } = uid;

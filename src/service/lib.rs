@@ -5,11 +5,12 @@
 //!
 //! A call arrives in `allocator`, the implementation of the AIDL interfaces, which checks who calls
 //! and converts errors and nothing else. `service` puts the parts together: `request` judges a
-//! descriptor, `accounts` admits it before the kernel is asked, `heaps` allocates, `session` is the
-//! table of what one client holds, `tokens` are the rights to take part in a buffer of another.
-//! Sessions end on the thread of `reaper`, news goes out on the thread of `notices`, so that no
-//! client waits for another. `dump` shows it all. `policy` is what the device says of its heaps and
-//! limits, `heap_class` what the heaps' names say.
+//! descriptor, `heaps` chooses who serves it, `accounts` admits it before the kernel is asked, `heap`
+//! asks the kernel and gives `heap_memory`, `session` is the table of what one client holds, `tokens`
+//! are the rights to take part in a buffer of another. Sessions end on the thread of `reaper`, news
+//! goes out on the thread of `notices`, so that no client waits for another, and `heap_watch` is the
+//! thread that sees heaps come and go. `dump` shows it all. `policy` is what the device says of its
+//! heaps and limits, `heap_class` what the heaps' names say.
 //!
 //! No lock is held across a system call that allocates, a close, or a call to a client.
 
@@ -18,7 +19,10 @@
 pub mod accounts;
 pub mod allocator;
 mod dump;
+mod heap;
 mod heap_class;
+mod heap_memory;
+mod heap_watch;
 mod heaps;
 mod lock;
 mod memory;

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 use anyhow::{Context, Result};
+use berth_service::policy::{self, Policy};
 use berth_service::{allocator, Service, SERVICE_NAME};
 use hal_binder::ProcessState;
 
@@ -26,7 +27,8 @@ fn main() {
 
 fn try_main() -> Result<()> {
     ProcessState::set_thread_pool_max_thread_count(BINDER_THREADS);
-    let service = Service::new().context("the allocator cannot start")?;
+    let policy = Policy::load(&policy::path()).context("the allocator has no policy")?;
+    let service = Service::new(policy).context("the allocator cannot start")?;
     let object = allocator::new_binder(service);
     ProcessState::start_thread_pool();
     allocator::register(&object).with_context(|| format!("{SERVICE_NAME} cannot be registered"))?;

@@ -4,16 +4,17 @@
 //! One piece of memory that the service gave: its descriptor, its identity, who pays for it and who
 //! else takes part in it.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use berth_kernel::identity::Identity;
-use berth_kernel::KernelError;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::Access::Access;
 
 use crate::accounts::Charge;
-use crate::heaps::{Choice, HeapMemory};
+use crate::heap::Heap;
+use crate::heap_memory::{HeapMemory, Opened};
+use crate::heaps::Choice;
 use crate::lock::lock;
 use crate::refusal::Refusal;
 use crate::request::Request;
@@ -31,14 +32,16 @@ pub(crate) struct Place {
 pub(crate) struct Memory {
     /// What was asked for; the same for a whole batch.
     pub(crate) request: Arc<Request>,
-    pub(crate) identity: Identity,
+    /// `None` for ashmem.
+    pub(crate) identity: Option<Identity>,
     /// Whole pages, in bytes.
     pub(crate) bytes: u64,
-    /// The heap that served, by name.
-    pub(crate) heap: String,
+    /// The heap that served.
+    pub(crate) heap: Arc<Heap>,
     pub(crate) fallback: bool,
     pub(crate) since: Instant,
-    descriptor: HeapMemory,
+    sealed: AtomicBool,
+    held: HeapMemory,
     charge: Charge,
     sharing: Mutex<Sharing>,
 }
@@ -59,34 +62,49 @@ impl Memory {
         bytes: u64,
         charge: Charge,
     ) -> Result<Memory, Refusal> {
-        let descriptor = choice.heap.allocate(&request.name, bytes)?;
-        let identity = Identity::of(descriptor.as_fd()).map_err(Refusal::of_kernel)?;
+        let held = choice.heap.allocate(&request.name, bytes, request.face())?;
+        let identity = held.identity().map_err(Refusal::of_kernel)?;
         Ok(Memory {
             request: request.clone(),
             identity,
             bytes,
-            heap: choice.heap.name().to_owned(),
+            heap: choice.heap.clone(),
             fallback: choice.fallback,
             since: Instant::now(),
-            descriptor,
+            sealed: AtomicBool::new(false),
+            held,
             charge,
             sharing: Mutex::default(),
         })
     }
 
-    /// A new descriptor for a client.
-    pub(crate) fn open(&self, access: Access) -> Result<OwnedFd, Refusal> {
+    /// New descriptors for a client.
+    pub(crate) fn open(&self, access: Access) -> Result<Opened, Refusal> {
         if access == Access::READ_ONLY {
-            return self.descriptor.open_read_only();
+            return self.held.open_read_only(self.is_sealed());
         }
-        self.descriptor.as_fd().try_clone_to_owned().map_err(|error| {
-            let errno = nix::errno::Errno::try_from(error).unwrap_or(nix::errno::Errno::EIO);
-            Refusal::of_kernel(KernelError::new("duplicate a descriptor", errno))
-        })
+        self.held.open()
     }
 
+    /// Whether there can be descriptors that only read.
+    pub(crate) fn check_read_only(&self) -> Result<(), Refusal> {
+        self.held.check_read_only(self.is_sealed())
+    }
+
+    /// Whether the descriptor that is handed out to write is a dma-buf.
     pub(crate) fn is_dma_buf(&self) -> bool {
-        matches!(self.descriptor, HeapMemory::DmaBuf(_))
+        self.held.is_dma_buf()
+    }
+
+    /// Makes it read-only for good, but for the mappings that are there.
+    pub(crate) fn seal(&self) -> Result<(), Refusal> {
+        self.held.seal()?;
+        self.sealed.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.sealed.load(Ordering::Relaxed)
     }
 
     /// The uid that pays.

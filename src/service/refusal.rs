@@ -49,6 +49,8 @@ pub(crate) enum Refusal {
     BadArgument(String),
     #[error("too large: {asked} bytes, at most {limit} in one buffer")]
     TooLarge { asked: u64, limit: u64 },
+    #[error("too large: {asked} bytes, at most {limit} in one buffer of heap {heap}")]
+    TooLargeForHeap { heap: String, asked: u64, limit: u64 },
     #[error("too large: {0}")]
     ExtentTooLarge(LayoutError),
     #[error("unsupported: {0}")]
@@ -69,8 +71,12 @@ pub(crate) enum Refusal {
     KernelTableFull(KernelError),
     #[error("too many sessions: {0}")]
     TooManySessions(OverLimit),
+    #[error("heap unknown: {0}")]
+    HeapUnknown(String),
     #[error("heap unavailable: {0}")]
     HeapUnavailable(String),
+    #[error("heap {heap} refused: {error}")]
+    HeapRefused { heap: String, error: KernelError },
     #[error("not found: no buffer {0} in this session")]
     NotFound(i64),
     #[error("bad token")]
@@ -87,14 +93,18 @@ impl Refusal {
         match self {
             Refusal::BadDescriptor(_) => AllocatorError::BAD_DESCRIPTOR,
             Refusal::BadArgument(_) => AllocatorError::BAD_ARGUMENT,
-            Refusal::TooLarge { .. } | Refusal::ExtentTooLarge(_) => AllocatorError::TOO_LARGE,
+            Refusal::TooLarge { .. }
+            | Refusal::TooLargeForHeap { .. }
+            | Refusal::ExtentTooLarge(_) => AllocatorError::TOO_LARGE,
             Refusal::Unsupported(_) => AllocatorError::UNSUPPORTED,
             Refusal::BelowReserve { .. } | Refusal::KernelHasNone(_) => AllocatorError::NO_MEMORY,
             Refusal::OverQuota(_) => AllocatorError::QUOTA_EXCEEDED,
             Refusal::TooManyBuffers(_) => AllocatorError::TOO_MANY_BUFFERS,
             Refusal::TooManyFds(_) | Refusal::KernelTableFull(_) => AllocatorError::TOO_MANY_FDS,
             Refusal::TooManySessions(_) => AllocatorError::TOO_MANY_SESSIONS,
+            Refusal::HeapUnknown(_) => AllocatorError::HEAP_UNKNOWN,
             Refusal::HeapUnavailable(_) => AllocatorError::HEAP_UNAVAILABLE,
+            Refusal::HeapRefused { .. } => AllocatorError::HEAP_REFUSED,
             Refusal::NotFound(_) => AllocatorError::NOT_FOUND,
             Refusal::BadToken => AllocatorError::BAD_TOKEN,
             Refusal::SessionClosed => AllocatorError::SESSION_CLOSED,
@@ -109,6 +119,7 @@ impl Refusal {
             AllocatorError::BAD_DESCRIPTOR
                 | AllocatorError::TOO_LARGE
                 | AllocatorError::UNSUPPORTED
+                | AllocatorError::HEAP_UNKNOWN
                 | AllocatorError::HEAP_UNAVAILABLE
         )
     }

@@ -5,21 +5,29 @@
 
 use berth_layout::{ImageLayout, ImageRequest, PixelFormat, StridePolicy, Usage};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
-    BufferDescriptor::BufferDescriptor, BufferShape::BufferShape, IAllocator,
-    ImageDescriptor::ImageDescriptor,
+    AllocationFlag::AllocationFlag, BufferDescriptor::BufferDescriptor, BufferShape::BufferShape,
+    IAllocator, ImageDescriptor::ImageDescriptor,
 };
 
+use crate::heap_memory::Face;
 use crate::refusal::Refusal;
 
-/// Usage that needs what no heap here can give: memory that the CPU cannot reach.
-const UNSUPPORTED_USAGE: Usage = Usage::PROTECTED.union(Usage::GPU_MIPMAP_COMPLETE);
+/// Usage that needs what no layout here has.
+const UNSUPPORTED_USAGE: Usage = Usage::GPU_MIPMAP_COMPLETE;
 
-/// All usage bits that a request may have.
-pub(crate) fn supported_usage() -> Usage {
+/// All usage bits that a request may have, on a device with protected memory or without.
+pub(crate) fn supported_usage(protected: bool) -> Usage {
     let vendors = Usage::VENDOR_MASK | Usage::VENDOR_MASK_HI;
     let cpu_fields = Usage::CPU_READ_MASK | Usage::CPU_WRITE_MASK;
     let cpu_values = Usage::CPU_READ_OFTEN | Usage::CPU_WRITE_OFTEN;
-    (Usage::all() - vendors - UNSUPPORTED_USAGE - cpu_fields) | cpu_values
+    let without = if protected { Usage::empty() } else { Usage::PROTECTED };
+    (Usage::all() - vendors - UNSUPPORTED_USAGE - cpu_fields - without) | cpu_values
+}
+
+/// All flags that a request may have, on a device with udmabuf or without.
+pub(crate) fn supported_flags(udmabuf: bool) -> i32 {
+    let view = if udmabuf { AllocationFlag::READ_ONLY_VIEW.0 } else { 0 };
+    AllocationFlag::STRICT_HEAP.0 | view
 }
 
 /// The form of what is asked for.
@@ -40,6 +48,10 @@ pub(crate) struct Request {
     pub(crate) shape: Shape,
     pub(crate) usage: Usage,
     pub(crate) heap: Option<String>,
+    /// No other heap will do.
+    pub(crate) strict_heap: bool,
+    /// Readers get a view that they cannot write.
+    pub(crate) read_only_view: bool,
 }
 
 impl Request {
@@ -66,6 +78,12 @@ impl Request {
         if unknown != 0 {
             return Err(Refusal::Unsupported(format!("usage bits {unknown:#x}")));
         }
+        let flags = descriptor.flags;
+        let unknown = flags & !supported_flags(true);
+        if unknown != 0 {
+            return Err(Refusal::Unsupported(format!("flags {unknown:#x}")));
+        }
+        let has = |flag: AllocationFlag| flags & flag.0 != 0;
         let shape = match &descriptor.shape {
             BufferShape::LinearBytes(bytes) => Shape::Linear(checked_size("linearBytes", *bytes)?),
             BufferShape::RegionBytes(bytes) => Shape::Region(checked_size("regionBytes", *bytes)?),
@@ -75,11 +93,64 @@ impl Request {
             None => None,
             Some(heap) => Some(checked_name("heap", heap).map_err(Refusal::BadDescriptor)?),
         };
-        let request = Request { name, shape, usage, heap };
+        let request = Request {
+            name,
+            shape,
+            usage,
+            heap,
+            strict_heap: has(AllocationFlag::STRICT_HEAP),
+            read_only_view: has(AllocationFlag::READ_ONLY_VIEW),
+        };
+        request.check_combination()?;
         if request.bytes() > max_bytes {
             return Err(Refusal::TooLarge { asked: request.bytes(), limit: max_bytes });
         }
         Ok(request)
+    }
+
+    /// A request for nothing but a shape.
+    #[cfg(test)]
+    pub(crate) fn of_shape(shape: Shape) -> Request {
+        Request {
+            name: String::new(),
+            shape,
+            usage: Usage::empty(),
+            heap: None,
+            strict_heap: false,
+            read_only_view: false,
+        }
+    }
+
+    /// Refuses what contradicts itself.
+    fn check_combination(&self) -> Result<(), Refusal> {
+        let region = matches!(self.shape, Shape::Region(_));
+        let protected = self.usage.intersects(Usage::PROTECTED);
+        let contradiction = if region && self.read_only_view {
+            "READ_ONLY_VIEW of a region, every one of which can be opened read-only"
+        } else if protected && (region || self.read_only_view) {
+            "PROTECTED memory that CPUs share"
+        } else if protected && (self.usage.cpu_reads() || self.usage.cpu_writes()) {
+            "PROTECTED memory that the CPU reads or writes"
+        } else {
+            return Ok(());
+        };
+        Err(Refusal::Unsupported(contradiction.to_owned()))
+    }
+
+    /// What it wants to see of the memory.
+    pub(crate) fn face(&self) -> Face {
+        match (&self.shape, self.read_only_view) {
+            (Shape::Region(_), _) => Face::Region,
+            (_, true) => Face::DmaBufWithView,
+            (_, false) => Face::DmaBuf,
+        }
+    }
+
+    /// The flags as they were asked for.
+    pub(crate) fn flags(&self) -> i32 {
+        let bit = |asked: bool, flag: AllocationFlag| if asked { flag.0 } else { 0 };
+        bit(self.strict_heap, AllocationFlag::STRICT_HEAP)
+            | bit(self.read_only_view, AllocationFlag::READ_ONLY_VIEW)
     }
 
     /// The bytes that the shape needs, 1 or more.
@@ -190,7 +261,7 @@ mod tests {
     fn unknown_usage_options_and_bad_names_are_refused() {
         let usage = |usage| BufferDescriptor { usage, ..linear(1) };
         refused(&usage(1 << 40), AllocatorError::UNSUPPORTED, &["0x10000000000"]);
-        refused(&usage(1 << 14), AllocatorError::UNSUPPORTED, &["0x4000"]);
+        refused(&usage(1 << 26), AllocatorError::UNSUPPORTED, &["0x4000000"]);
         refused(&usage(i64::MIN), AllocatorError::UNSUPPORTED, &["0x8000000000000000"]);
         refused(&usage(1), AllocatorError::UNSUPPORTED, &["0x1"]);
         let option = AllocationOption { name: "tiling".into(), value: 1 };
@@ -207,12 +278,34 @@ mod tests {
 
     #[test]
     fn every_supported_usage_bit_is_accepted() {
-        for usage in supported_usage().iter() {
+        for usage in supported_usage(true).iter() {
             // Six square faces, which suit a cube map and everything else.
             let format = PixelFormat::Rgba8888.value();
             let descriptor =
                 BufferDescriptor { usage: usage.bits() as i64, ..image(64, 64, 6, format) };
             assert!(check(&descriptor).is_ok(), "{usage:?}");
+        }
+    }
+
+    #[test]
+    fn flags_are_known_and_do_not_contradict_the_rest() {
+        let flags = |flags, descriptor| BufferDescriptor { flags, ..descriptor };
+        let region = BufferDescriptor { shape: BufferShape::RegionBytes(1), ..Default::default() };
+        let (strict, view) = (AllocationFlag::STRICT_HEAP.0, AllocationFlag::READ_ONLY_VIEW.0);
+        refused(&flags(4, linear(1)), AllocatorError::UNSUPPORTED, &["flags 0x4"]);
+        refused(&flags(i32::MIN, linear(1)), AllocatorError::UNSUPPORTED, &["0x80000000"]);
+        refused(&flags(view, region.clone()), AllocatorError::UNSUPPORTED, &["READ_ONLY_VIEW"]);
+        let both = check(&flags(strict | view, linear(1))).unwrap();
+        assert!(both.strict_heap && both.read_only_view);
+        assert_eq!((both.flags(), both.face()), (strict | view, Face::DmaBufWithView));
+        let protected = Usage::PROTECTED.bits() as i64;
+        assert!(check(&BufferDescriptor { usage: protected, ..linear(1) }).is_ok());
+        for wrong in [
+            BufferDescriptor { usage: protected, ..region },
+            BufferDescriptor { usage: protected | 3, ..linear(1) },
+            BufferDescriptor { usage: protected, flags: view, ..linear(1) },
+        ] {
+            refused(&wrong, AllocatorError::UNSUPPORTED, &["PROTECTED"]);
         }
     }
 

@@ -3,14 +3,13 @@
 
 //! The parts of the allocator put together: what each operation does, without Binder.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use berth_kernel::random::Random;
 use berth_kernel::{descriptor_limit, page_size};
-use berth_layout::StridePolicy;
 use hal_binder::{DeathLink, Strong};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     Access::Access, BufferDescriptor::BufferDescriptor, IAllocator,
@@ -18,10 +17,13 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
 };
 
 use crate::accounts::{Accounts, Limits};
+use crate::heap_memory::Opened;
+use crate::heap_watch;
 use crate::heaps::{Choice, Heaps};
 use crate::lock::lock;
 use crate::memory::{Memory, Place};
 use crate::notices::Notices;
+use crate::policy::{Policy, UidLimits};
 use crate::reaper::{Cause, Reaper};
 use crate::refusal::Refusal;
 use crate::request::{checked_name, Request};
@@ -47,14 +49,22 @@ struct Registered {
     death: Option<DeathLink>,
 }
 
+/// A buffer that was just allocated, with the descriptors for its owner.
+pub(crate) struct Fresh {
+    pub(crate) id: i64,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) opened: Opened,
+}
+
 /// The allocator.
 pub struct Service {
-    pub(crate) heaps: Heaps,
+    /// Replaced as a whole when device nodes come or go.
+    heaps: Mutex<Arc<Heaps>>,
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) tokens: Tokens,
     pub(crate) counters: Counters,
     pub(crate) reaper: Arc<Reaper>,
-    policy: StridePolicy,
+    policy: Arc<Policy>,
     page_bytes: u64,
     notices: Notices,
     next_id: AtomicI64,
@@ -62,31 +72,61 @@ pub struct Service {
 }
 
 impl Service {
-    /// Builds the service for the kernel at hand, with limits after the machine's memory and this
-    /// process's descriptors.
-    pub fn new() -> io::Result<Arc<Service>> {
+    /// Builds the service for the kernel at hand, with limits after the device's policy, the
+    /// machine's memory and this process's descriptors.
+    pub fn new(policy: Policy) -> io::Result<Arc<Service>> {
         let memory = berth_kernel::meminfo::MemInfo::read().map_err(io::Error::other)?;
         let descriptors = descriptor_limit::raise().map_err(io::Error::other)?;
-        Service::with_limits(Limits::of_machine(memory.total, descriptors))
+        let limits = Limits::of_machine(memory.total, descriptors);
+        let (limits, uids) = policy.limits_on(limits, memory.total).map_err(io::Error::other)?;
+        Service::assemble(limits, uids, policy)
     }
 
     /// Builds the service with limits of the caller's choice.
     pub fn with_limits(limits: Limits) -> io::Result<Arc<Service>> {
+        Service::assemble(limits, BTreeMap::new(), Policy::default())
+    }
+
+    fn assemble(
+        limits: Limits,
+        uids: BTreeMap<u32, UidLimits>,
+        policy: Policy,
+    ) -> io::Result<Arc<Service>> {
         let (reaper, reports) = Reaper::new();
+        // From here on changes are noticed, so that none is missed.
+        let nodes = heap_watch::Nodes::watch();
+        let policy = Arc::new(policy);
+        let heaps = Heaps::discover(&policy, limits.buffer_bytes);
+        log::info!("heaps: {}", heaps.names());
         let service = Arc::new(Service {
-            heaps: Heaps::discover(),
-            accounts: Arc::new(Accounts::new(limits)),
+            heaps: Mutex::new(Arc::new(heaps)),
+            accounts: Arc::new(Accounts::new(limits, uids)),
             tokens: Tokens::new(Random::open().map_err(io::Error::other)?),
             counters: Counters::default(),
             reaper: Arc::new(reaper),
-            policy: StridePolicy::DEFAULT,
+            policy,
             page_bytes: page_size(),
             notices: Notices::start()?,
             next_id: AtomicI64::new(1),
             sessions: Mutex::default(),
         });
         Reaper::start(reports, Arc::downgrade(&service))?;
+        heap_watch::start(nodes, Arc::downgrade(&service))?;
         Ok(service)
+    }
+
+    /// The heaps as they are now.
+    pub(crate) fn heaps(&self) -> Arc<Heaps> {
+        lock(&self.heaps).clone()
+    }
+
+    /// Looks for heaps again. What was allocated from one that is gone stays as it is.
+    pub(crate) fn rediscover_heaps(&self) {
+        let now = Arc::new(Heaps::discover(&self.policy, self.max_buffer_bytes()));
+        let before = std::mem::replace(&mut *lock(&self.heaps), now.clone());
+        if before.names() != now.names() {
+            log::info!("heaps: {}", now.names());
+        }
     }
 
     /// The kernel's page size in bytes.
@@ -99,14 +139,14 @@ impl Service {
         self.accounts.limits().buffer_bytes
     }
 
-    /// Judges a descriptor and chooses its heap.
-    pub(crate) fn judge(
-        &self,
-        descriptor: &BufferDescriptor,
-    ) -> Result<(Request, Choice<'_>), Refusal> {
-        let request = Request::check(descriptor, &self.policy, self.max_buffer_bytes())?;
-        let choice = self.heaps.choose(&request)?;
-        Ok((request, choice))
+    /// Judges a descriptor: whether there is a heap that could serve it.
+    pub(crate) fn judge(&self, descriptor: &BufferDescriptor) -> Result<(), Refusal> {
+        let request = self.check(descriptor)?;
+        self.heaps().candidates(&request).map(drop)
+    }
+
+    fn check(&self, descriptor: &BufferDescriptor) -> Result<Request, Refusal> {
+        Request::check(descriptor, &self.policy.strides, self.max_buffer_bytes())
     }
 
     /// Opens a session for a client that lives as long as `callback` does.
@@ -161,31 +201,70 @@ impl Service {
         self.let_go(id, holdings);
     }
 
-    /// Allocates `count` buffers, all or none, and returns their ids in the session.
+    /// Allocates `count` buffers, all or none and all of one heap.
     pub(crate) fn allocate(
         &self,
         session: &Session,
         descriptor: &BufferDescriptor,
         count: i32,
-    ) -> Result<Vec<i64>, Refusal> {
+    ) -> Result<Vec<Fresh>, Refusal> {
         let count = self.checked_count("count", i64::from(count))?;
-        let (request, choice) = self.judge(descriptor)?;
+        let request = Arc::new(self.check(descriptor)?);
+        let heaps = self.heaps();
+        let mut candidates = heaps.candidates(&request)?;
         let bytes = self.whole_pages(request.bytes())?;
         let too_large = Refusal::TooLarge { asked: bytes, limit: self.max_buffer_bytes() };
         let batch_bytes = bytes.checked_mul(count).ok_or(too_large)?;
         let room = session.reserve(count, batch_bytes, self.accounts.limits())?;
-        let mut charge = self.accounts.admit(session.uid, bytes, count)?;
-        let request = Arc::new(request);
-        let mut batch = Vec::with_capacity(count as usize);
-        for _ in 0..count {
-            let own = charge.split_buffer(bytes);
-            let memory = Memory::allocate(&request, choice, bytes, own)?;
-            batch.push((self.new_id(), Arc::new(memory)));
-        }
-        let ids = batch.iter().map(|(id, _)| *id).collect();
-        room.fill(batch)?;
+        let mut first_refusal = None;
+        let batch = loop {
+            // At least one candidate there is, and each that fails leaves its refusal.
+            let Some(choice) = candidates.next() else {
+                let none = || Refusal::Internal("no heap was tried".to_owned());
+                return Err(first_refusal.unwrap_or_else(none));
+            };
+            match self.allocate_from(choice, session.uid, &request, bytes, count) {
+                Ok(batch) => break batch,
+                Err(refusal @ Refusal::HeapRefused { .. }) => {
+                    log::debug!("{refusal}");
+                    first_refusal.get_or_insert(refusal);
+                }
+                Err(refusal) => return Err(refusal),
+            }
+        };
+        room.fill(batch.iter().map(|fresh| (fresh.id, fresh.memory.clone())))?;
         self.counters.allocated.fetch_add(count, Ordering::Relaxed);
-        Ok(ids)
+        Ok(batch)
+    }
+
+    fn allocate_from(
+        &self,
+        choice: Choice<'_>,
+        uid: u32,
+        request: &Arc<Request>,
+        bytes: u64,
+        count: u64,
+    ) -> Result<Vec<Fresh>, Refusal> {
+        let descriptors = choice.heap.descriptors(request.face());
+        let mut charge = self.accounts.admit(uid, bytes, descriptors, count)?;
+        let fresh = |_| {
+            let own = charge.split_buffer(bytes, descriptors);
+            let memory = Arc::new(Memory::allocate(request, choice, bytes, own)?);
+            let opened = memory.open(Access::READ_WRITE)?;
+            Ok(Fresh { id: self.new_id(), memory, opened })
+        };
+        (0..count).map(fresh).collect()
+    }
+
+    /// Makes a region that the session owns read-only for good.
+    pub(crate) fn seal(&self, session: &Session, id: i64) -> Result<(), Refusal> {
+        let holding = session.get(id)?;
+        match holding.role {
+            Role::Owner(_) => holding.memory.seal(),
+            Role::Taker(_) => {
+                Err(Refusal::Unsupported(format!("sealing buffer {id}, which is another's")))
+            }
+        }
     }
 
     /// Gives buffers up, all or none.
@@ -204,9 +283,9 @@ impl Service {
         permit: Permit,
     ) -> Result<[u8; 16], Refusal> {
         let holding = session.get(id)?;
-        if permit.access == Access::READ_ONLY && holding.memory.is_dma_buf() {
+        if permit.access == Access::READ_ONLY {
             // Said now and not when somebody tries to acquire it.
-            holding.memory.open(Access::READ_ONLY)?;
+            holding.memory.check_read_only()?;
         }
         let (token_id, token) = self.tokens.issue(&holding.memory, permit)?;
         let max_tokens = self.accounts.limits().session_tokens;
@@ -329,6 +408,11 @@ mod tests {
         BufferDescriptor { shape: BufferShape::RegionBytes(bytes), ..Default::default() }
     }
 
+    fn allocate(service: &Service, session: &Session, bytes: i64, count: i32) -> Vec<i64> {
+        let batch = service.allocate(session, &region(bytes), count).unwrap();
+        batch.into_iter().map(|fresh| fresh.id).collect()
+    }
+
     fn permit() -> Permit {
         let lifetime = Duration::from_secs(60);
         Permit { recipient_uid: 10_002, uses: 8, lifetime, access: Access::READ_WRITE }
@@ -338,7 +422,7 @@ mod tests {
     fn what_is_freed_leaves_nothing_in_the_books() {
         let service = service();
         let session = session(&service);
-        let ids = service.allocate(&session, &region(5000), 64).unwrap();
+        let ids = allocate(&service, &session, 5000, 64);
         assert_eq!(service.accounts.service().bytes, 64 * 8192);
         assert_eq!(session.held().unwrap().owned, 64);
         service.free(&session, &ids).unwrap();
@@ -351,7 +435,7 @@ mod tests {
         let service = service();
         let session = session(&service);
         let quarter = service.max_buffer_bytes() as i64;
-        let refusal = service.allocate(&session, &region(quarter), 3).unwrap_err();
+        let refusal = service.allocate(&session, &region(quarter), 3).map(drop).unwrap_err();
         assert_eq!(refusal.code(), AllocatorError::QUOTA_EXCEEDED, "{refusal}");
         assert_eq!(service.accounts.service().buffers, 0);
         assert_eq!(session.held().unwrap(), Default::default());
@@ -361,7 +445,7 @@ mod tests {
     fn free_is_all_or_nothing_and_happens_once() {
         let service = service();
         let session = session(&service);
-        let ids = service.allocate(&session, &region(1), 2).unwrap();
+        let ids = allocate(&service, &session, 1, 2);
         let (first, second) = (ids[0], ids[1]);
         for wrong in [vec![first, 999_999], vec![first, first], vec![-1]] {
             let refusal = service.free(&session, &wrong).unwrap_err();
@@ -377,12 +461,13 @@ mod tests {
     fn a_session_ends_once_whatever_ends_it() {
         let service = service();
         let session = session(&service);
-        service.allocate(&session, &region(4096), 8).unwrap();
+        allocate(&service, &session, 4096, 8);
         service.end_session(session.id, Cause::Died);
         service.end_session(session.id, Cause::Released);
         assert_eq!(service.counters.abandoned.load(Ordering::Relaxed), 1);
         assert_eq!(service.accounts.service().buffers, 0);
-        assert_eq!(service.allocate(&session, &region(1), 1).unwrap_err(), Refusal::SessionClosed);
+        let refused = service.allocate(&session, &region(1), 1).map(drop);
+        assert_eq!(refused, Err(Refusal::SessionClosed));
         drop(session);
         assert_eq!(service.accounts.service(), Default::default());
     }
@@ -392,7 +477,7 @@ mod tests {
         let service = service();
         let owner = session(&service);
         let taker = session(&service);
-        let id = service.allocate(&owner, &region(4096), 1).unwrap()[0];
+        let id = allocate(&service, &owner, 4096, 1)[0];
         let token = service.share(&owner, id, permit()).unwrap();
         let (taken, _) = service.acquire(&taker, 10_002, &token).unwrap();
         service.end_session(owner.id, Cause::Closed);
@@ -407,7 +492,7 @@ mod tests {
     fn a_taker_cannot_share_on() {
         let service = service();
         let (owner, taker) = (session(&service), session(&service));
-        let id = service.allocate(&owner, &region(4096), 1).unwrap()[0];
+        let id = allocate(&service, &owner, 4096, 1)[0];
         let token = service.share(&owner, id, permit()).unwrap();
         let (taken, _) = service.acquire(&taker, 10_002, &token).unwrap();
         let refusal = service.share(&taker, taken, permit()).unwrap_err();
@@ -420,7 +505,7 @@ mod tests {
         let limits = Limits { session_tokens: 2, ..Limits::of_machine(1 << 30, 4096) };
         let service = Service::with_limits(limits).unwrap();
         let session = session(&service);
-        let id = service.allocate(&session, &region(1), 1).unwrap()[0];
+        let id = allocate(&service, &session, 1, 1)[0];
         let short = Permit { lifetime: Duration::ZERO, ..permit() };
         service.share(&session, id, short).unwrap();
         service.share(&session, id, permit()).unwrap();

@@ -36,6 +36,7 @@ impl Holding {
     /// What the session may do with the buffer.
     pub(crate) fn access(&self) -> Access {
         match self.role {
+            _ if self.memory.is_sealed() => Access::READ_ONLY,
             Role::Owner(_) => Access::READ_WRITE,
             Role::Taker(access) => access,
         }
@@ -244,12 +245,15 @@ impl Held {
 
 impl Room<'_> {
     /// Fills the room: `buffers` are those that it was taken for.
-    pub(crate) fn fill(mut self, buffers: Vec<(i64, Arc<Memory>)>) -> Result<(), Refusal> {
+    pub(crate) fn fill(
+        mut self,
+        buffers: impl Iterator<Item = (i64, Arc<Memory>)>,
+    ) -> Result<(), Refusal> {
         self.session.with_open(|table| {
             self.buffers = 0;
             self.bytes = 0;
             let owned = |memory| Holding { memory, role: Role::Owner(Vec::new()) };
-            table.buffers.extend(buffers.into_iter().map(|(id, memory)| (id, owned(memory))));
+            table.buffers.extend(buffers.map(|(id, memory)| (id, owned(memory))));
             Ok(())
         })
     }

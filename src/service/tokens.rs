@@ -144,16 +144,20 @@ impl Tokens {
 mod tests {
     use super::*;
     use crate::accounts::{Accounts, Limits};
-    use crate::heaps::{Choice, Heap};
+    use crate::heap::{Heap, Source};
+    use crate::heap_class::HeapClass;
+    use crate::heaps::Choice;
     use crate::request::{Request, Shape};
-    use berth_layout::Usage;
 
     fn memory() -> Arc<Memory> {
-        let accounts = Arc::new(Accounts::new(Limits::of_machine(1 << 30, 4096)));
-        let shape = Shape::Region(4096);
-        let request = Request { name: String::new(), shape, usage: Usage::empty(), heap: None };
-        let choice = Choice { heap: &Heap::Memfd, fallback: false };
-        let charge = accounts.admit(1, 4096, 1).unwrap();
+        let accounts =
+            Arc::new(Accounts::new(Limits::of_machine(1 << 30, 4096), Default::default()));
+        let request = Request::of_shape(Shape::Region(4096));
+        let name = "memfd".to_owned();
+        let (class, source) = (HeapClass::Shmem, Source::Memfd);
+        let heap = Arc::new(Heap { name, class, max_bytes: 4096, source });
+        let choice = Choice { heap: &heap, fallback: false };
+        let charge = accounts.admit(1, 4096, 1, 1).unwrap();
         Arc::new(Memory::allocate(&Arc::new(request), choice, 4096, charge).unwrap())
     }
 

@@ -3,22 +3,29 @@
 
 //! The service's own types as the AIDL types that cross Binder.
 
+use std::os::fd::AsFd;
 use std::time::Duration;
 
+use berth_kernel::identity::Identity;
 use berth_layout::PixelFormat;
+use hal_binder::ParcelFileDescriptor;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
-    Access::Access, AllocatorCapabilities::AllocatorCapabilities,
+    Access::Access, AllocatedBuffer::AllocatedBuffer, Allocation::Allocation,
+    AllocatorCapabilities::AllocatorCapabilities, Buffer::Buffer,
     BufferDescriptor::BufferDescriptor, BufferInfo, BufferInfo::BufferInfo as Info,
-    BufferShape::BufferShape, HeapClass::HeapClass, HeapInfo::HeapInfo,
-    ImageDescriptor::ImageDescriptor, PixelFormat::PixelFormat as AidlFormat,
+    BufferLayout::BufferLayout, BufferShape::BufferShape, HeapClass::HeapClass as AidlHeapClass,
+    HeapInfo::HeapInfo, ImageDescriptor::ImageDescriptor, PixelFormat::PixelFormat as AidlFormat,
     PlaneComponent::PlaneComponent, PlaneComponentType::PlaneComponentType,
     PlaneLayout::PlaneLayout, ShareOptions, ShareOptions::ShareOptions as Options,
 };
 
-use crate::heaps::{Class, Heap};
+use crate::heap::Heap;
+use crate::heap_class::HeapClass;
+use crate::heap_memory::Opened;
+use crate::memory::Memory;
 use crate::refusal::Refusal;
-use crate::request::{supported_usage, Request, Shape};
-use crate::service::Service;
+use crate::request::{supported_flags, supported_usage, Request, Shape};
+use crate::service::{Fresh, Service};
 use crate::session::{Holding, Role};
 use crate::tokens::Permit;
 
@@ -34,66 +41,123 @@ fn int(value: u64) -> i32 {
 /// What the service can do.
 pub(crate) fn capabilities(service: &Service) -> AllocatorCapabilities {
     let limits = service.accounts.limits();
+    let heaps = service.heaps();
     let heap = |heap: &Heap| HeapInfo {
-        name: heap.name().to_owned(),
-        heapClass: heap_class(heap.class()),
+        name: heap.name.clone(),
+        heapClass: heap_class(heap.class),
         dmaBuf: heap.gives_dma_bufs(),
-        maxBufferBytes: long(limits.buffer_bytes),
+        readOnlyDescriptors: heap.has_read_only_descriptors(),
+        maxBufferBytes: long(heap.max_bytes),
     };
     AllocatorCapabilities {
-        heaps: service.heaps.iter().map(heap).collect(),
+        heaps: heaps.iter().map(heap).collect(),
         formats: PixelFormat::ALL.iter().map(|format| AidlFormat(format.value())).collect(),
-        supportedUsage: supported_usage().bits() as i64,
+        supportedUsage: supported_usage(heaps.has(HeapClass::Secure)).bits() as i64,
+        supportedFlags: supported_flags(heaps.has(HeapClass::Udmabuf)),
         pageSizeBytes: int(service.page_bytes()),
         maxBufferBytes: long(limits.buffer_bytes),
         maxSessionBytes: long(limits.session_bytes),
         maxSessionBuffers: int(limits.session_buffers),
         maxSessionsPerUid: int(limits.uid_sessions),
-        readOnlyRegions: service.heaps.iter().any(Heap::has_read_only_descriptors),
     }
 }
 
-fn heap_class(class: Class) -> HeapClass {
+fn heap_class(class: HeapClass) -> AidlHeapClass {
     match class {
-        Class::System => HeapClass::SYSTEM,
-        Class::SystemUncached => HeapClass::SYSTEM_UNCACHED,
-        Class::Contiguous => HeapClass::CONTIGUOUS,
-        Class::Secure => HeapClass::SECURE,
-        Class::Shmem => HeapClass::SHMEM,
-        Class::Vendor => HeapClass::VENDOR,
+        HeapClass::System => AidlHeapClass::SYSTEM,
+        HeapClass::SystemUncached => AidlHeapClass::SYSTEM_UNCACHED,
+        HeapClass::Contiguous => AidlHeapClass::CONTIGUOUS,
+        HeapClass::Secure => AidlHeapClass::SECURE,
+        HeapClass::Shmem => AidlHeapClass::SHMEM,
+        HeapClass::Udmabuf => AidlHeapClass::UDMABUF,
+        HeapClass::Vendor => AidlHeapClass::VENDOR,
     }
+}
+
+/// Buffers that were just allocated: what they share once, and of each what is its own.
+pub(crate) fn allocation(batch: Vec<Fresh>) -> Allocation {
+    let layout = batch.first().map(|fresh| layout(&fresh.memory)).unwrap_or_default();
+    let buffer = |fresh: Fresh| {
+        let (device, inode) = identity(fresh.memory.identity);
+        AllocatedBuffer {
+            id: fresh.id,
+            device,
+            inode,
+            flags: memory_flags(&fresh.memory),
+            fd: Some(ParcelFileDescriptor::new(fresh.opened.fd)),
+            secondFd: fresh.opened.second.map(ParcelFileDescriptor::new),
+        }
+    };
+    Allocation { layout, buffers: batch.into_iter().map(buffer).collect() }
+}
+
+/// A buffer of a session with new descriptors of it.
+pub(crate) fn buffer(
+    id: i64,
+    holding: &Holding,
+    access: Access,
+    opened: Opened,
+) -> Result<Buffer, Refusal> {
+    let mut info = info(id, holding);
+    info.access = access;
+    if access == Access::READ_ONLY && info.layout.dmaBuf {
+        // What is handed out is the view, a memfd with an identity of its own.
+        info.layout.dmaBuf = false;
+        let view = Identity::of(opened.fd.as_fd()).map_err(Refusal::of_kernel)?;
+        (info.device, info.inode) = identity(Some(view));
+    }
+    let fd = Some(ParcelFileDescriptor::new(opened.fd));
+    Ok(Buffer { info, fd, secondFd: opened.second.map(ParcelFileDescriptor::new) })
+}
+
+/// ashmem has no identity of its own.
+fn identity(identity: Option<Identity>) -> (i64, i64) {
+    identity.map_or((0, 0), |identity| (identity.device as i64, identity.inode as i64))
+}
+
+fn memory_flags(memory: &Memory) -> i32 {
+    let bit = |set: bool, flag: i32| if set { flag } else { 0 };
+    BufferInfo::FLAG_ZEROED
+        | bit(memory.fallback, BufferInfo::FLAG_FALLBACK_HEAP)
+        | bit(memory.is_sealed(), BufferInfo::FLAG_SEALED)
+}
+
+fn layout(memory: &Memory) -> BufferLayout {
+    let request = &memory.request;
+    let mut layout = BufferLayout {
+        sizeBytes: long(request.bytes()),
+        allocationBytes: long(memory.bytes),
+        heap: memory.heap.name.clone(),
+        dmaBuf: memory.is_dma_buf(),
+        ..Default::default()
+    };
+    if let Shape::Image(image, of_image) = &request.shape {
+        layout.strideInPixels = int(of_image.stride.into());
+        layout.layerStrideInBytes = long(of_image.layer_stride);
+        // Four characters of ASCII: the highest bit is never set.
+        layout.drmFourcc = image.format.drm_fourcc().map_or(0, |code| code as i32);
+        layout.planes = of_image.planes().iter().map(plane).collect();
+    }
+    layout
 }
 
 /// A buffer of a session.
 pub(crate) fn info(id: i64, holding: &Holding) -> Info {
     let memory = &holding.memory;
-    let request = &memory.request;
-    let mut flags = BufferInfo::FLAG_ZEROED;
-    if memory.fallback {
-        flags |= BufferInfo::FLAG_FALLBACK_HEAP;
-    }
+    let mut flags = memory_flags(memory);
     if matches!(holding.role, Role::Taker(_)) {
         flags |= BufferInfo::FLAG_ACQUIRED;
     }
-    let mut info = Info {
+    let (device, inode) = identity(memory.identity);
+    Info {
         id,
-        descriptor: descriptor(request),
-        sizeBytes: long(request.bytes()),
-        allocationBytes: long(memory.bytes),
-        heap: memory.heap.clone(),
-        dmaBuf: memory.is_dma_buf(),
-        device: memory.identity.device as i64,
-        inode: memory.identity.inode as i64,
+        descriptor: descriptor(&memory.request),
+        layout: layout(memory),
+        device,
+        inode,
         flags,
         access: holding.access(),
-        ..Default::default()
-    };
-    if let Shape::Image(_, layout) = &request.shape {
-        info.strideInPixels = int(layout.stride.into());
-        info.layerStrideInBytes = long(layout.layer_stride);
-        info.planes = layout.planes().iter().map(plane).collect();
     }
-    info
 }
 
 fn descriptor(request: &Request) -> BufferDescriptor {
@@ -112,6 +176,7 @@ fn descriptor(request: &Request) -> BufferDescriptor {
         shape,
         usage: request.usage.bits() as i64,
         heap: request.heap.clone(),
+        flags: request.flags(),
         options: Vec::new(),
     }
 }

@@ -64,7 +64,7 @@ fn read_payload(session: &Session, token: Token) -> Result<()> {
         "receives the payload: {} bytes in {milliseconds:.1} ms, ten Binder calls' worth in one",
         bytes.len()
     ));
-    let writable = session.get(payload.info().id, Access::READ_WRITE);
+    let writable = session.get(payload.id(), Access::READ_WRITE);
     refused("to write the payload", writable, RefusalCode::UNSUPPORTED)?;
     match payload.map() {
         Err(Error::ReadOnly(_)) => Ok(()),

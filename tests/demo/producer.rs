@@ -108,7 +108,7 @@ fn refusals(session: &Session, linear: Buffer) -> Result<()> {
     refused("0 bytes", session.allocate_one(&none), RefusalCode::BAD_DESCRIPTOR)?;
     let batch = session.allocate(&BufferRequest::linear(4096), 65);
     refused("65 buffers at once", batch, RefusalCode::BAD_ARGUMENT)?;
-    let id = linear.info().id;
+    let id = linear.id();
     session.free(vec![linear])?;
     refused("a second free", session.free_ids(&[id]), RefusalCode::NOT_FOUND)
 }

@@ -25,7 +25,7 @@ pub fn of(buffer: &Buffer) -> Result<String> {
     let name = &info.descriptor.name;
     let fd = buffer.as_fd();
     let found = DmaBufInfo::of(fd)?;
-    if !info.dmaBuf {
+    if !info.layout.dmaBuf {
         ensure!(found.is_none(), "buffer {} is a dma-buf that says it is none", info.id);
         let link = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
         let link = link.to_string_lossy();
@@ -33,9 +33,9 @@ pub fn of(buffer: &Buffer) -> Result<String> {
         return Ok(format!("/proc/self/fd links to {link}, inode {}", info.inode));
     }
     let found = found.with_context(|| format!("fdinfo of {name:?} is not that of a dma-buf"))?;
-    let (size, allocated) = (found.size, info.allocationBytes.unsigned_abs());
+    let (size, allocated) = (found.size, info.layout.allocationBytes.unsigned_abs());
     ensure!(size == allocated, "{name:?}: fdinfo says {size} bytes, the allocator {allocated}");
-    let (exporter, heap) = (&found.exporter, &info.heap);
+    let (exporter, heap) = (&found.exporter, &info.layout.heap);
     // Kernels before 5.12 name the code that exports, not the heap.
     ensure!(
         exporter == heap || exporter == "heap_helpers",

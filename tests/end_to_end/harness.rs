@@ -15,7 +15,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::protocol::WriteRoads;
-use crate::protocol::{Answer, Ask, Capabilities, Descriptor, Figures, Handle, Held, Info, Proof};
+use crate::protocol::{
+    Answer, Ask, Capabilities, Descriptor, Figures, Handle, Held, Info, Proof, Sweep,
+};
 
 /// Android's uid `system`, under which the HAL runs.
 pub const SYSTEM: u32 = 1000;
@@ -52,6 +54,11 @@ impl Device {
     /// Starts the HAL and waits until it is found. The lane's environment says how:
     /// `BERTH_TRANSPORT` is `kernel` or `rpc`, `BERTH_BIN_DIR` has the programs.
     pub fn start() -> Device {
+        Device::start_with_policy("")
+    }
+
+    /// The same on a device that has this policy file.
+    pub fn start_with_policy(policy: &str) -> Device {
         let built = PathBuf::from(variable("BERTH_BIN_DIR"));
         let folder = tempfile::tempdir().expect("a folder for the test");
         let sockets = folder.path().join("sockets");
@@ -74,8 +81,11 @@ impl Device {
             fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).expect("its mode");
         }
         let programs = folder.path().to_owned();
+        let policy_file = folder.path().join("allocator.policy");
+        fs::write(&policy_file, policy).expect("a policy file");
         let mut command = Command::new(programs.join("berth-allocator-service"));
         command.env("BERTH_BINDER", &transport).env("RUST_LOG", "error");
+        command.env("BERTH_POLICY", &policy_file);
         command.uid(SYSTEM).gid(SYSTEM).stdin(Stdio::null());
         let service = command.spawn().expect("the HAL");
         let device = Device {
@@ -428,6 +438,19 @@ impl Client {
     pub fn session_figures(&self) -> Result<Figures, Refusal> {
         match self.ask(Ask::SessionFigures)? {
             Answer::Figures(figures) => Ok(figures),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Seals a region.
+    pub fn seal(&self, handle: Handle) -> Result<(), Refusal> {
+        self.done(Ask::Seal(handle))
+    }
+
+    /// Asks for everything.
+    pub fn sweep(&self) -> Sweep {
+        match self.ask(Ask::Sweep).expect("a sweep") {
+            Answer::Sweep(sweep) => sweep,
             other => panic!("{other:?}"),
         }
     }

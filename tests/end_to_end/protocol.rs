@@ -19,6 +19,8 @@ pub struct Descriptor {
     pub usage: i64,
     /// A heap by name.
     pub heap: Option<String>,
+    /// Bits of `AllocationFlag`.
+    pub flags: i32,
     /// Names of options.
     pub options: Vec<String>,
 }
@@ -38,7 +40,7 @@ impl Descriptor {
     fn new(shape: Shape) -> Descriptor {
         // Read and written often by the CPU.
         let (name, usage) = ("test".to_owned(), 0x33);
-        Descriptor { shape, name, usage, heap: None, options: Vec::new() }
+        Descriptor { shape, name, usage, heap: None, flags: 0, options: Vec::new() }
     }
 
     /// A linear buffer.
@@ -64,6 +66,11 @@ impl Descriptor {
     /// The same from a heap.
     pub fn from_heap(self, heap: &str) -> Descriptor {
         Descriptor { heap: Some(heap.to_owned()), ..self }
+    }
+
+    /// The same with flags.
+    pub fn with_flags(self, flags: i32) -> Descriptor {
+        Descriptor { flags, ..self }
     }
 
     /// The same for a usage.
@@ -168,15 +175,43 @@ pub struct Figures {
     pub abandoned: i64,
 }
 
+/// What came of asking for everything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sweep {
+    /// Requests made.
+    pub asked: usize,
+    /// Requests granted.
+    pub allocated: usize,
+    /// Where the service did not do what it had said.
+    pub wrong: Vec<String>,
+}
+
+/// A heap, as the service tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeapTold {
+    /// Its name.
+    pub name: String,
+    /// A value of `HeapClass`.
+    pub class: i32,
+    /// Whether it gives dma-bufs.
+    pub dma_buf: bool,
+    /// Whether descriptors that only read can be had.
+    pub read_only: bool,
+    /// Bytes.
+    pub max_buffer: i64,
+}
+
 /// What the service can do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities {
-    /// Name, whether dma-buf.
-    pub heaps: Vec<(String, bool)>,
+    /// The preferred one first.
+    pub heaps: Vec<HeapTold>,
     /// Numbers of `PixelFormat`.
     pub formats: Vec<i32>,
     /// Bits of `BufferUsage`.
     pub usage: i64,
+    /// Bits of `AllocationFlag`.
+    pub flags: i32,
     /// Bytes.
     pub max_buffer: i64,
     /// Bytes.
@@ -216,6 +251,12 @@ pub enum Ask {
     Acquire([u8; 16]),
     /// Write these bytes at an offset, under CPU access.
     Write(Handle, usize, Vec<u8>),
+    /// Seal a region.
+    Seal(Handle),
+    /// Map a region, seal it, and write these bytes through the mapping that was there before.
+    SealWhileMapped(Handle, Vec<u8>),
+    /// Everything that can be asked for, one after the other.
+    Sweep,
     /// Set bytes from an offset to a value, under CPU access.
     Fill(Handle, usize, usize, u8),
     /// Read so many bytes from an offset, under CPU access.
@@ -257,6 +298,8 @@ pub enum Answer {
     Infos(Vec<Info>),
     /// See the question.
     Capabilities(Capabilities),
+    /// See the question.
+    Sweep(Sweep),
     /// See the question.
     Yes(bool),
     /// See the question.

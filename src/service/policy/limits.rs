@@ -50,8 +50,8 @@ pub enum LimitKey {
     UidSessions,
     /// [`Limits::service_bytes`].
     ServiceBytes,
-    /// [`Limits::service_buffers`].
-    ServiceBuffers,
+    /// [`Limits::service_descriptors`].
+    ServiceDescriptors,
     /// [`Limits::service_sessions`].
     ServiceSessions,
     /// [`Limits::reserve_bytes`].
@@ -63,7 +63,7 @@ use LimitKey::*;
 /// Limits that lie within each other, the widest first.
 const NESTED: [&[LimitKey]; 3] = [
     &[ServiceBytes, UidBytes, SessionBytes, BufferBytes],
-    &[ServiceBuffers, UidBuffers, SessionBuffers],
+    &[ServiceDescriptors, UidBuffers, SessionBuffers],
     &[ServiceSessions, UidSessions],
 ];
 
@@ -78,7 +78,7 @@ impl LimitKey {
         UidBuffers,
         UidSessions,
         ServiceBytes,
-        ServiceBuffers,
+        ServiceDescriptors,
         ServiceSessions,
         ReserveBytes,
     ];
@@ -94,7 +94,7 @@ impl LimitKey {
             UidBuffers => "uid-buffers",
             UidSessions => "uid-sessions",
             ServiceBytes => "service-bytes",
-            ServiceBuffers => "service-buffers",
+            ServiceDescriptors => "service-descriptors",
             ServiceSessions => "service-sessions",
             ReserveBytes => "reserve-bytes",
         }
@@ -120,7 +120,7 @@ impl LimitKey {
             UidBuffers => &mut limits.uid_buffers,
             UidSessions => &mut limits.uid_sessions,
             ServiceBytes => &mut limits.service_bytes,
-            ServiceBuffers => &mut limits.service_buffers,
+            ServiceDescriptors => &mut limits.service_descriptors,
             ServiceSessions => &mut limits.service_sessions,
             ReserveBytes => &mut limits.reserve_bytes,
         }
@@ -162,8 +162,8 @@ impl LimitOverrides {
         self.fit(&mut limits, ReserveBytes, most, "what the machine has")?;
         let left = total_memory.saturating_sub(limits.reserve_bytes);
         self.fit(&mut limits, ServiceBytes, left, "what reserve-bytes leaves of the memory")?;
-        let descriptors = machine.service_buffers;
-        self.fit(&mut limits, ServiceBuffers, descriptors, "what the descriptors allow")?;
+        let descriptors = machine.service_descriptors;
+        self.fit(&mut limits, ServiceDescriptors, descriptors, "what the descriptors allow")?;
         for nested in NESTED {
             for (wide, narrow) in nested.iter().zip(nested.iter().skip(1)) {
                 let bound = wide.of(&limits);
@@ -280,7 +280,7 @@ impl UidOverrides {
         let mut own = UidLimits::of(limits);
         for (name, stated, wide, value) in [
             ("bytes", self.bytes, ServiceBytes, &mut own.bytes),
-            ("buffers", self.buffers, ServiceBuffers, &mut own.buffers),
+            ("buffers", self.buffers, ServiceDescriptors, &mut own.buffers),
             ("sessions", self.sessions, ServiceSessions, &mut own.sessions),
         ] {
             let Some(stated) = stated else { continue };
@@ -295,7 +295,7 @@ impl UidOverrides {
     pub(super) fn check(&self, uid: u32, limits: &LimitOverrides) -> Result<(), PolicyError> {
         for (name, stated, wide) in [
             ("bytes", self.bytes, ServiceBytes),
-            ("buffers", self.buffers, ServiceBuffers),
+            ("buffers", self.buffers, ServiceDescriptors),
             ("sessions", self.sessions, ServiceSessions),
         ] {
             let Some(stated) = stated else { continue };

@@ -158,7 +158,7 @@ fn a_stride_is_a_power_of_two_up_to_a_page() {
 #[test]
 fn a_limit_is_a_number_in_its_range() {
     let limits = "one of buffer-bytes, session-bytes, session-buffers, session-tokens, uid-bytes, \
-                  uid-buffers, uid-sessions, service-bytes, service-buffers, service-sessions, \
+                  uid-buffers, uid-sessions, service-bytes, service-descriptors, service-sessions, \
                   reserve-bytes";
     let size = "is no size or share of the memory, such as 65536, 64M or 25%";
     mistakes(&[
@@ -220,8 +220,8 @@ fn limits_that_contradict_each_other_on_every_machine_are_refused() {
             "line 2, limit buffer-bytes: 60% is above uid-bytes, 50% in line 1",
         ),
         (
-            "limit session-buffers 10\nlimit service-buffers 9",
-            "line 1, limit session-buffers: 10 is above service-buffers, 9 in line 2",
+            "limit session-buffers 10\nlimit service-descriptors 9",
+            "line 1, limit session-buffers: 10 is above service-descriptors, 9 in line 2",
         ),
         (
             "uid 7 bytes 3G\nlimit service-bytes 2G",

@@ -81,8 +81,8 @@ fn what_asks_for_more_than_the_machine_has_is_refused_with_line_and_key() {
             "line 1, limit reserve-bytes: 2147483648 is above what the machine has, here 2147483647",
         ),
         (
-            "limit service-buffers 65536",
-            "line 1, limit service-buffers: 65536 is above what the descriptors allow, here 64512",
+            "limit service-descriptors 65536",
+            "line 1, limit service-descriptors: 65536 is above what the descriptors allow, here 64512",
         ),
         (
             "limit uid-bytes 80%",
@@ -94,7 +94,7 @@ fn what_asks_for_more_than_the_machine_has_is_refused_with_line_and_key() {
         ),
         (
             "limit service-sessions 100\nlimit uid-sessions 99\nlimit session-buffers 32257",
-            "line 3, limit session-buffers: 32257 is above uid-buffers, here 32256",
+            "line 3, limit session-buffers: 32257 is above uid-buffers, here 21504",
         ),
     ] {
         assert_eq!(contradiction(2 * GIB, text), error);
@@ -119,7 +119,7 @@ fn one_uid_can_have_more_or_less_than_the_others_but_no_more_than_the_service() 
         ),
         (
             "uid 0 buffers 64513",
-            "line 1, uid 0 buffers: 64513 is above service-buffers, here 64512",
+            "line 1, uid 0 buffers: 64513 is above service-descriptors, here 64512",
         ),
         (
             "limit service-sessions 9\nuid 0 buffers 1\nuid 0 sessions 9\nuid 1 sessions 4096",

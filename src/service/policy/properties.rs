@@ -159,7 +159,7 @@ fn limits() -> impl Strategy<Value = LimitOverrides> {
             }
         };
         state(&[ServiceBytes, UidBytes, SessionBytes, BufferBytes], bytes);
-        state(&[ServiceBuffers, UidBuffers, SessionBuffers], buffers);
+        state(&[ServiceDescriptors, UidBuffers, SessionBuffers], buffers);
         state(&[ServiceSessions, UidSessions], sessions);
         state(&[ReserveBytes, SessionTokens], vec![reserve, tokens]);
         limits
@@ -239,12 +239,12 @@ proptest! {
             prop_assert!(limits.uid_bytes <= limits.service_bytes);
             prop_assert!(limits.service_bytes <= total - limits.reserve_bytes);
             prop_assert!(limits.session_buffers <= limits.uid_buffers);
-            prop_assert!(limits.uid_buffers <= limits.service_buffers);
-            prop_assert!(limits.service_buffers <= machine.service_buffers);
+            prop_assert!(limits.uid_buffers <= limits.service_descriptors);
+            prop_assert!(limits.service_descriptors <= machine.service_descriptors);
             prop_assert!(limits.uid_sessions <= limits.service_sessions);
             for own in uids.values() {
                 prop_assert!(own.bytes <= limits.service_bytes);
-                prop_assert!(own.buffers <= limits.service_buffers);
+                prop_assert!(own.buffers <= limits.service_descriptors);
                 prop_assert!(own.sessions <= limits.service_sessions);
             }
         }

@@ -13,6 +13,18 @@ use crate::code;
 
 /// Under emulation a call takes milliseconds, so this is seconds.
 const CASES: u32 = 300;
+/// Heaps that one lane or another has.
+const HEAPS: &[&str] = &[
+    "system",
+    "reserved",
+    "memfd",
+    "ashmem",
+    "udmabuf",
+    "ion_system_heap",
+    "ion_system_heap-uncached",
+    "ion_system_contig_heap",
+    "ion-reserved",
+];
 /// What one case may really allocate, so that the lane's memory lasts.
 const MOST: i64 = 8 << 20;
 
@@ -57,15 +69,22 @@ fn descriptor() -> impl Strategy<Value = Descriptor> {
     ];
     let heap = prop_oneof![
         4 => Just(None),
-        2 => Just(Some("memfd".to_owned())),
-        1 => Just(Some("system".to_owned())),
+        4 => prop::sample::select(HEAPS).prop_map(|name| Some(name.to_owned())),
         1 => any::<String>().prop_map(Some),
     ];
+    let flags = prop_oneof![4 => Just(0), 4 => 0..4i32, 1 => any::<i32>()];
     let options =
         prop_oneof![9 => Just(Vec::new()), 1 => prop::collection::vec("[a-z]{0,9}", 0..20)];
-    (shape(), name, usage, heap, options).prop_map(|(shape, name, usage, heap, options)| {
-        Descriptor { shape, name, usage, heap, options }
-    })
+    (shape(), name, usage, heap, flags, options).prop_map(
+        |(shape, name, usage, heap, flags, options)| Descriptor {
+            shape,
+            name,
+            usage,
+            heap,
+            flags,
+            options,
+        },
+    )
 }
 
 #[test]
@@ -88,8 +107,10 @@ fn any_descriptor_is_refused_with_a_cause_or_allocates_and_leaves_nothing() {
                 client.drop_buffer(held[0].handle);
             }
             Err(refusal) => {
-                let memory = [code::NO_MEMORY, code::QUOTA_EXCEEDED].contains(&refusal.code);
-                prop_assert!(!supported || memory, "supported, and yet {:?}", refusal);
+                // What a heap has left is not judged beforehand.
+                let left = [code::NO_MEMORY, code::QUOTA_EXCEEDED, code::HEAP_REFUSED];
+                let exhausted = left.contains(&refusal.code);
+                prop_assert!(!supported || exhausted, "supported, and yet {:?}", refusal);
                 prop_assert!(refusal.code > 0 && !refusal.message.is_empty());
             }
         }

@@ -10,6 +10,7 @@ mod capabilities;
 mod command_line;
 mod death;
 mod dump;
+mod heaps;
 mod limits;
 mod refusals;
 mod regions;
@@ -25,7 +26,9 @@ mod code {
     pub const UNSUPPORTED: i32 = AllocatorError::UNSUPPORTED.0;
     pub const NO_MEMORY: i32 = AllocatorError::NO_MEMORY.0;
     pub const QUOTA_EXCEEDED: i32 = AllocatorError::QUOTA_EXCEEDED.0;
+    pub const HEAP_UNKNOWN: i32 = AllocatorError::HEAP_UNKNOWN.0;
     pub const HEAP_UNAVAILABLE: i32 = AllocatorError::HEAP_UNAVAILABLE.0;
+    pub const HEAP_REFUSED: i32 = AllocatorError::HEAP_REFUSED.0;
     pub const NOT_FOUND: i32 = AllocatorError::NOT_FOUND.0;
     pub const BAD_TOKEN: i32 = AllocatorError::BAD_TOKEN.0;
     pub const SESSION_CLOSED: i32 = AllocatorError::SESSION_CLOSED.0;

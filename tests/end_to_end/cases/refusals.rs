@@ -102,11 +102,19 @@ fn names_heaps_usage_and_options_that_nobody_knows_are_refused() {
     let ships = one(linear().named("\u{1f6a2}".repeat(32)));
     refused(&device, ships, code::BAD_DESCRIPTOR, &["128 bytes, at most 127"]);
     let heap = one(linear().from_heap("carveout"));
-    refused(&device, heap, code::HEAP_UNAVAILABLE, &["carveout", "memfd"]);
+    refused(&device, heap, code::HEAP_UNKNOWN, &["carveout", "memfd"]);
     let path = one(linear().from_heap("../../etc/passwd"));
-    refused(&device, path, code::HEAP_UNAVAILABLE, &["../../etc/passwd"]);
+    refused(&device, path, code::HEAP_UNKNOWN, &["../../etc/passwd"]);
+    let strict = one(linear().from_heap("system-secure").with_flags(1));
+    refused(&device, strict, code::HEAP_UNAVAILABLE, &["system-secure", "memfd"]);
+    refused(&device, one(linear().with_flags(4)), code::UNSUPPORTED, &["flags 0x4"]);
     refused(&device, one(linear().for_usage(1 << 33)), code::UNSUPPORTED, &["0x200000000"]);
-    refused(&device, one(linear().for_usage(1 << 14)), code::UNSUPPORTED, &["0x4000"]);
+    refused(&device, one(linear().for_usage(1 << 26)), code::UNSUPPORTED, &["0x4000000"]);
+    // PROTECTED, and here is no memory that the CPU cannot reach.
+    let protected = one(linear().for_usage(1 << 14));
+    refused(&device, protected, code::HEAP_UNAVAILABLE, &["0x4000"]);
+    let readable = one(linear().for_usage(1 << 14 | 3));
+    refused(&device, readable, code::UNSUPPORTED, &["PROTECTED"]);
     let option = Descriptor { options: vec!["tiling".to_owned()], ..linear() };
     refused(&device, one(option), code::UNSUPPORTED, &["tiling"]);
     let options = Descriptor { options: vec!["x".to_owned(); 17], ..linear() };

@@ -15,6 +15,7 @@ use anyhow::{bail, ensure, Context, Result};
 use berth_client::{Access, Allocator, Buffer, Error, RefusalCode, Session, SharePermit, Token};
 use berth_end_to_end::protocol::{Answer, Ask, Capabilities, Figures, Handle, Held};
 
+use crate::sweep::sweep;
 use crate::{kernel, wire};
 
 /// How long the service may take to come up.
@@ -62,9 +63,10 @@ impl Client {
             Ask::Capabilities => {
                 let found = self.allocator()?.capabilities()?;
                 Answer::Capabilities(Capabilities {
-                    heaps: found.heaps.into_iter().map(|heap| (heap.name, heap.dmaBuf)).collect(),
+                    heaps: found.heaps.into_iter().map(wire::heap).collect(),
                     formats: found.formats.iter().map(|format| format.0).collect(),
                     usage: found.supportedUsage,
+                    flags: found.supportedFlags,
                     max_buffer: found.maxBufferBytes,
                     max_session: found.maxSessionBytes,
                     max_session_buffers: found.maxSessionBuffers,
@@ -77,7 +79,7 @@ impl Client {
             }
             Ask::Allocate(descriptor, count) => {
                 let buffers =
-                    self.session()?.allocate_descriptor(&wire::descriptor(&descriptor), count)?;
+                    self.session()?.allocate_descriptor(wire::descriptor(&descriptor), count)?;
                 Answer::Held(buffers.into_iter().map(|buffer| self.keep(buffer)).collect())
             }
             Ask::Churn(descriptor, threads, rounds) => {
@@ -86,7 +88,7 @@ impl Client {
                 thread::scope(|scope| {
                     let work = || -> Result<()> {
                         for _ in 0..rounds {
-                            for buffer in session.allocate_descriptor(&descriptor, 1)? {
+                            for buffer in session.allocate_descriptor(descriptor.clone(), 1)? {
                                 let mapped = buffer.map()?;
                                 let access = mapped.begin_write()?;
                                 access.fill(0, mapped.size(), 0x5a)?;
@@ -136,6 +138,20 @@ impl Client {
                 access.end()?;
                 Answer::Done
             }
+            Ask::Seal(handle) => {
+                self.buffer(handle)?.seal()?;
+                Answer::Done
+            }
+            Ask::SealWhileMapped(handle, bytes) => {
+                let buffer = self.buffer(handle)?;
+                let mapped = buffer.map()?;
+                buffer.seal()?;
+                let access = mapped.begin_write()?;
+                access.write(0, &bytes)?;
+                access.end()?;
+                Answer::Done
+            }
+            Ask::Sweep => Answer::Sweep(sweep(&self.allocator()?.clone(), &self.session()?)?),
             Ask::Fill(handle, offset, length, value) => {
                 let mapped = self.buffer(handle)?.map()?;
                 let access = mapped.begin_write()?;
@@ -236,7 +252,7 @@ impl Client {
 
     fn keep(&mut self, buffer: Buffer) -> Held {
         self.next += 1;
-        let held = Held { handle: self.next, info: wire::info(buffer.info()) };
+        let held = Held { handle: self.next, info: wire::info(&buffer.info()) };
         self.buffers.insert(self.next, buffer);
         held
     }

@@ -61,6 +61,6 @@ pub fn write_roads(buffer: &Buffer) -> Result<WriteRoads> {
         map: code(map.map_err(|error| error.errno)),
         reopen: code(reopened.and_then(close)),
         write: code(write(fd, b"x").map(drop)),
-        grow: code(ftruncate(fd, buffer.info().allocationBytes * 2)),
+        grow: code(ftruncate(fd, buffer.layout().allocationBytes * 2)),
     })
 }

@@ -7,6 +7,7 @@
 
 mod client;
 mod kernel;
+mod sweep;
 mod wire;
 
 use std::io::{self, BufRead, Write};

@@ -4,10 +4,11 @@
 //! The interface's types as the protocol's, and back.
 
 use berth_client::{Access, BufferInfo};
-use berth_end_to_end::protocol::{Descriptor, Info, Plane, Shape};
+use berth_end_to_end::protocol::{Descriptor, HeapTold, Info, Plane, Shape};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     AllocationOption::AllocationOption, BufferDescriptor::BufferDescriptor,
-    BufferShape::BufferShape, ImageDescriptor::ImageDescriptor, PixelFormat::PixelFormat,
+    BufferShape::BufferShape, HeapInfo::HeapInfo, ImageDescriptor::ImageDescriptor,
+    PixelFormat::PixelFormat,
 };
 
 /// A descriptor for the interface.
@@ -28,7 +29,19 @@ pub fn descriptor(descriptor: &Descriptor) -> BufferDescriptor {
         shape,
         usage: descriptor.usage,
         heap: descriptor.heap.clone(),
+        flags: descriptor.flags,
         options: descriptor.options.iter().map(option).collect(),
+    }
+}
+
+/// What the service says of a heap.
+pub fn heap(heap: HeapInfo) -> HeapTold {
+    HeapTold {
+        name: heap.name,
+        class: heap.heapClass.0,
+        dma_buf: heap.dmaBuf,
+        read_only: heap.readOnlyDescriptors,
+        max_buffer: heap.maxBufferBytes,
     }
 }
 
@@ -49,17 +62,19 @@ pub fn info(info: &BufferInfo) -> Info {
             name: asked.name.clone(),
             usage: asked.usage,
             heap: asked.heap.clone(),
+            flags: asked.flags,
             options: asked.options.iter().map(|option| option.name.clone()).collect(),
         },
-        size: info.sizeBytes,
-        allocation: info.allocationBytes,
-        heap: info.heap.clone(),
-        dma_buf: info.dmaBuf,
+        size: info.layout.sizeBytes,
+        allocation: info.layout.allocationBytes,
+        heap: info.layout.heap.clone(),
+        dma_buf: info.layout.dmaBuf,
         device: info.device,
         inode: info.inode,
         flags: info.flags,
         read_only: info.access == Access::READ_ONLY,
         planes: info
+            .layout
             .planes
             .iter()
             .map(|plane| Plane {

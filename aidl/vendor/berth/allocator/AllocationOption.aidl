@@ -7,6 +7,7 @@ package vendor.berth.allocator;
 
 /** A named wish, as in Gralloc's additional options: how later versions extend a descriptor. */
 @VintfStability
+@RustDerive(Clone=true, PartialEq=true)
 parcelable AllocationOption {
     /** The option's name. */
     @utf8InCpp String name;

@@ -11,12 +11,17 @@ import vendor.berth.allocator.PixelFormat;
 /** What the service can do on this kernel. Everything that is listed really allocates. */
 @VintfStability
 parcelable AllocatorCapabilities {
-    /** The heaps, the preferred one for buffers and images first. */
+    /**
+     * The heaps, the preferred one for buffers and images first. A heap whose driver comes or goes
+     * while the service runs is added or removed.
+     */
     HeapInfo[] heaps;
     /** The pixel formats that images can have. */
     PixelFormat[] formats;
     /** The union of all usage bits that are known; a descriptor with any other bit is refused. */
     long supportedUsage;
+    /** The union of all bits of AllocationFlag that can be had; any other bit is refused. */
+    int supportedFlags;
     /** The kernel's page size in bytes. Buffers are whole pages. */
     int pageSizeBytes;
     /** The largest single buffer, in bytes. */
@@ -27,6 +32,4 @@ parcelable AllocatorCapabilities {
     int maxSessionBuffers;
     /** The most sessions that one uid may have open. */
     int maxSessionsPerUid;
-    /** True if read-only descriptors of regions can be had. */
-    boolean readOnlyRegions;
 }

@@ -17,9 +17,9 @@ enum AllocatorError {
     BAD_DESCRIPTOR = 1,
     /** Another argument is out of its range. */
     BAD_ARGUMENT = 2,
-    /** One buffer would pass the largest size that the service ever gives. */
+    /** One buffer would pass the largest size that the service, or the heap, ever gives. */
     TOO_LARGE = 3,
-    /** A format, usage, option, layout or access that the service does not have. */
+    /** A format, usage, flag, option, layout or access that the service does not have. */
     UNSUPPORTED = 4,
     /** The system has too little memory left, or the kernel had none. */
     NO_MEMORY = 5,
@@ -31,14 +31,18 @@ enum AllocatorError {
     TOO_MANY_FDS = 8,
     /** The uid or the service has as many sessions as it may. */
     TOO_MANY_SESSIONS = 9,
-    /** The heap that was named, or every heap that could serve, is not there or refuses. */
-    HEAP_UNAVAILABLE = 10,
+    /** The name in BufferDescriptor.heap means no heap, on this kernel or another. */
+    HEAP_UNKNOWN = 10,
+    /** The heap that was named, or every heap that could serve, is not on this kernel. */
+    HEAP_UNAVAILABLE = 11,
+    /** The heap is there and refused: its area is full, or too small, or its driver failed. */
+    HEAP_REFUSED = 12,
     /** No such buffer in this session. */
-    NOT_FOUND = 11,
+    NOT_FOUND = 13,
     /** The token opens nothing for this caller. */
-    BAD_TOKEN = 12,
+    BAD_TOKEN = 14,
     /** The session has ended. */
-    SESSION_CLOSED = 13,
+    SESSION_CLOSED = 15,
     /** The service failed in a way that it cannot put down to the request; its log says more. */
-    INTERNAL = 14,
+    INTERNAL = 16,
 }

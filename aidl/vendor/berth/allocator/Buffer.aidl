@@ -12,7 +12,15 @@ import vendor.berth.allocator.BufferInfo;
 parcelable Buffer {
     /** What it is. */
     BufferInfo info;
-    /** A descriptor of the memory, close-on-exec. The receiver owns it and closes it; the buffer
-     * stays in the session until it is freed. */
+    /**
+     * A descriptor of the memory, close-on-exec. The receiver owns it and closes it; the buffer
+     * stays in the session until it is freed.
+     */
     ParcelFileDescriptor fd;
+    /**
+     * Another face of the same pages, owned and closed by the receiver like fd. For a buffer or an
+     * image with READ_ONLY_VIEW: a memfd that can only be read. For a region of a heap of the class
+     * UDMABUF: a dma-buf. Otherwise null.
+     */
+    @nullable ParcelFileDescriptor secondFd;
 }

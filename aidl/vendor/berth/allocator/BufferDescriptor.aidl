@@ -5,12 +5,14 @@
 
 package vendor.berth.allocator;
 
+import vendor.berth.allocator.AllocationFlag;
 import vendor.berth.allocator.AllocationOption;
 import vendor.berth.allocator.BufferShape;
 import vendor.berth.allocator.BufferUsage;
 
 /** What to allocate. */
 @VintfStability
+@RustDerive(Clone=true, PartialEq=true)
 parcelable BufferDescriptor {
     /** What it is for, for people: at most IAllocator.MAX_NAME_BYTES bytes, without control
      * characters; may be empty. Kernel, dumps and logs show it. */
@@ -20,11 +22,15 @@ parcelable BufferDescriptor {
     /** An OR of BufferUsage. An unknown bit is refused with UNSUPPORTED. */
     long usage;
     /**
-     * A heap's name from AllocatorCapabilities.heaps, to have this heap and no other; null leaves
-     * the choice to the service. The contiguous heap answers to every name that kernels have given
-     * it: reserved, linux,cma, default-pool, default_cma_region.
+     * A heap's name from AllocatorCapabilities.heaps; null leaves the choice to the usage. The
+     * contiguous heap answers to every name that kernels have given it: reserved, linux,cma,
+     * default-pool, default_cma_region. A heap that is not on this kernel or that refuses is
+     * replaced by another that suits the usage, and BufferInfo.FLAG_FALLBACK_HEAP is set, unless
+     * flags has STRICT_HEAP. A name that means no heap on any kernel is always refused.
      */
     @nullable @utf8InCpp String heap;
+    /** An OR of AllocationFlag. An unknown bit is refused with UNSUPPORTED. */
+    int flags;
     /** What later versions add, by name; at most IAllocator.MAX_OPTIONS. An unknown name is refused
      * with UNSUPPORTED. This version knows none. */
     AllocationOption[] options;

@@ -7,45 +7,41 @@ package vendor.berth.allocator;
 
 import vendor.berth.allocator.Access;
 import vendor.berth.allocator.BufferDescriptor;
-import vendor.berth.allocator.PlaneLayout;
+import vendor.berth.allocator.BufferLayout;
 
 /** What a buffer is. Everything that was asked for can be read back. */
 @VintfStability
+@RustDerive(Clone=true, PartialEq=true)
 parcelable BufferInfo {
-    /** In BufferInfo.flags: the memory was zero when it was handed to its first owner. */
+    /** In flags: the memory was zero when it was handed to its first owner. */
     const int FLAG_ZEROED = 1 << 0;
-    /** In BufferInfo.flags: the heap is not of the class that the shape prefers, as a memfd for an
-     * image on a host without dma-heaps. */
+    /**
+     * In flags: another heap served than the one that was named, or one of another kind than the
+     * usage asks for, as a memfd for an image on a host without dma-heaps.
+     */
     const int FLAG_FALLBACK_HEAP = 1 << 1;
-    /** In BufferInfo.flags: acquired from another session, to which it is charged. */
+    /** In flags: acquired from another session, to which it is charged. */
     const int FLAG_ACQUIRED = 1 << 2;
+    /** In flags: sealed by IAllocatorSession.seal. */
+    const int FLAG_SEALED = 1 << 3;
 
     /** The id in this session. */
     long id;
     /** What was asked for. */
     BufferDescriptor descriptor;
-    /** The bytes that the shape needs. */
-    long sizeBytes;
-    /** The bytes that the kernel gave: sizeBytes rounded up to whole pages. What may be mapped. */
-    long allocationBytes;
-    /** The heap that served, really. */
-    @utf8InCpp String heap;
-    /** True if the descriptor is a dma-buf. */
-    boolean dmaBuf;
+    /** Where its bytes are. */
+    BufferLayout layout;
     /**
      * With inode, the identity of the memory: st_dev as fstat gives it for every descriptor of it.
+     * Both are 0 for ashmem, whose descriptors all have the identity of one device node.
      */
     long device;
     /** st_ino as fstat gives it. */
     long inode;
     /** An OR of the FLAG_ constants. */
     int flags;
-    /** What this session may do with it. */
+    /**
+     * What the descriptor that came with this, or else the session, may do with the memory.
+     */
     Access access = Access.READ_WRITE;
-    /** For an image: the distance of two rows of the first plane, in pixels; else 0. */
-    int strideInPixels;
-    /** For an image: the distance of two layers, in bytes; else 0. */
-    long layerStrideInBytes;
-    /** For an image: the planes of layer 0; else empty. */
-    PlaneLayout[] planes;
 }

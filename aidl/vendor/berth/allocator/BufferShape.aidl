@@ -9,6 +9,7 @@ import vendor.berth.allocator.ImageDescriptor;
 
 /** The form of what is allocated: exactly one of these. */
 @VintfStability
+@RustDerive(Clone=true, PartialEq=true)
 union BufferShape {
     /** A linear buffer of so many bytes, 1 to AllocatorCapabilities.maxBufferBytes; a dma-buf
      * wherever the kernel has a dma-heap. */

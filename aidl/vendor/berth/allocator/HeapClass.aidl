@@ -13,15 +13,17 @@ enum HeapClass {
     SYSTEM = 0,
     /** As SYSTEM, not cached by the CPU. */
     SYSTEM_UNCACHED = 1,
-    /** dma-buf of contiguous memory, from the kernel's contiguous memory allocator. */
+    /** dma-buf of contiguous memory, as from the kernel's contiguous memory allocator. */
     CONTIGUOUS = 2,
     /** dma-buf of protected memory, which the CPU cannot reach. */
     SECURE = 3,
     /**
-     * Sealed memfd: memory shared by CPUs only, no dma-buf. It serves regions and, on a host without
-     * any dma-heap, buffers and images too.
+     * Sealed memfd or ashmem: memory shared by CPUs only, no dma-buf. It serves regions and, on a
+     * host without any heap of dma-bufs, buffers and images too.
      */
     SHMEM = 4,
+    /** dma-buf made of a sealed memfd: one memory with two faces. */
+    UDMABUF = 5,
     /** dma-buf of a heap that only the device's vendor knows; by name only. */
-    VENDOR = 5,
+    VENDOR = 6,
 }

@@ -11,8 +11,9 @@ import vendor.berth.allocator.HeapClass;
 @VintfStability
 parcelable HeapInfo {
     /**
-     * Its name, as BufferDescriptor.heap takes it: a dma-heap's node under /dev/dma_heap, or
-     * "memfd".
+     * Its name, as BufferDescriptor.heap takes it: a dma-heap's node under /dev/dma_heap; an ION
+     * heap's name, with "ion-" before it if it does not begin with "ion_", and with "-uncached"
+     * behind it for memory that the CPU does not cache; "udmabuf"; "memfd"; or "ashmem".
      */
     @utf8InCpp String name;
     /** What it gives. */
@@ -21,9 +22,11 @@ parcelable HeapInfo {
      * True if its buffers are dma-bufs, which devices can import; false for memory of CPUs only.
      */
     boolean dmaBuf;
+    /** True if a descriptor that can only be read can be had of its memory. */
+    boolean readOnlyDescriptors;
     /**
-     * The largest single buffer that the service asks of it, in bytes. What the kernel has set aside
-     * for it, or has left in it, may be less.
+     * The largest single buffer that the service asks of it, in bytes. What the kernel has left in
+     * it may be less.
      */
     long maxBufferBytes;
 }

@@ -37,17 +37,18 @@ interface IAllocator {
     /**
      * What this service can allocate on the kernel that it runs on, and its limits.
      *
-     * @return heaps, pixel formats, usage bits and limits; constant while the service runs.
+     * @return heaps, pixel formats, usage bits and limits; constant but for the heaps.
      */
     AllocatorCapabilities getCapabilities();
 
     /**
      * Whether the service can ever satisfy a descriptor. It judges the request alone, not the
-     * memory that is free or the caller's quota: false means never, so the answer may be kept.
+     * memory that is free or the caller's quota: false means never on the heaps that are there, so
+     * the answer may be kept for as long as getCapabilities lists the same heaps.
      *
      * @param descriptor what would be allocated.
      * @return false exactly when allocate would always fail, with BAD_DESCRIPTOR, TOO_LARGE,
-     *         UNSUPPORTED or, for a heap that is not there, HEAP_UNAVAILABLE.
+     *         UNSUPPORTED, HEAP_UNKNOWN or HEAP_UNAVAILABLE.
      */
     boolean isSupported(in BufferDescriptor descriptor);
 

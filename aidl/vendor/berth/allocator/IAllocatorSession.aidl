@@ -6,6 +6,7 @@
 package vendor.berth.allocator;
 
 import vendor.berth.allocator.Access;
+import vendor.berth.allocator.Allocation;
 import vendor.berth.allocator.Buffer;
 import vendor.berth.allocator.BufferDescriptor;
 import vendor.berth.allocator.BufferInfo;
@@ -35,15 +36,18 @@ interface IAllocatorSession {
      *
      * @param descriptor what to allocate; the same for every buffer.
      * @param count how many, 1 to IAllocator.MAX_BATCH.
-     * @return the buffers. Each has a descriptor of its own that the caller owns and closes.
+     * @return the buffers, all of one heap. Each has a descriptor of its own that the caller owns
+     *         and closes.
      * @throws ServiceSpecificException BAD_ARGUMENT if count is out of range; BAD_DESCRIPTOR if the
      *         descriptor contradicts itself; TOO_LARGE if one buffer passes the largest size that
-     *         the service gives; UNSUPPORTED for a format, usage, option or layout that it does not
-     *         have; HEAP_UNAVAILABLE if the named heap is not there or refuses; TOO_MANY_BUFFERS,
-     *         TOO_MANY_FDS or QUOTA_EXCEEDED if the session, the uid or the service would pass its
-     *         limit; NO_MEMORY if the system would be left without its reserve.
+     *         the service or the heap gives; UNSUPPORTED for a format, usage, flag, option or layout
+     *         that it does not have; HEAP_UNKNOWN if the heap's name means none; HEAP_UNAVAILABLE if
+     *         the heap, or every heap that could serve, is not there; HEAP_REFUSED if it is there
+     *         and gave nothing; TOO_MANY_BUFFERS, TOO_MANY_FDS or QUOTA_EXCEEDED if the session, the
+     *         uid or the service would pass its limit; NO_MEMORY if the system would be left without
+     *         its reserve.
      */
-    Buffer[] allocate(in BufferDescriptor descriptor, int count);
+    Allocation allocate(in BufferDescriptor descriptor, int count);
 
     /**
      * Gives buffers up: all that are named or, if any of them is unknown, none. Tokens for them
@@ -60,14 +64,29 @@ interface IAllocatorSession {
      * A further descriptor for a buffer of this session.
      *
      * @param id the buffer.
-     * @param access READ_ONLY gives a descriptor that no road turns writable, for regions only: a
-     *         dma-buf knows no weaker descriptor of the same buffer.
-     * @return the buffer with a new descriptor that the caller owns and closes.
+     * @param access READ_ONLY gives a descriptor that no road turns writable: of regions, and of
+     *         buffers with READ_ONLY_VIEW, whose view it is. A dma-buf itself knows no weaker
+     *         descriptor of the same buffer.
+     * @return the buffer with a new descriptor that the caller owns and closes. Layout, device and
+     *         inode are those of that descriptor.
      * @throws ServiceSpecificException NOT_FOUND if the id is not in the session; UNSUPPORTED if
-     *         READ_ONLY is asked of a dma-buf, or READ_WRITE of a buffer that was acquired
-     *         read-only; TOO_MANY_FDS if the service can open no further descriptor.
+     *         READ_ONLY is asked of memory that has no such descriptor, or READ_WRITE of a buffer
+     *         that was acquired read-only; TOO_MANY_FDS if the service can open no further
+     *         descriptor.
      */
     Buffer get(long id, Access access);
+
+    /**
+     * Publishes a region: from now on nobody can get a writable mapping of it, by any descriptor in
+     * any process, and nobody can write to it by system calls. Mappings that exist stay writable. It
+     * cannot be undone; sealing again is no error.
+     *
+     * @param id a region that this session allocated.
+     * @throws ServiceSpecificException NOT_FOUND if the id is not in the session; UNSUPPORTED if it
+     *         is or has a dma-buf, which devices write, if it was acquired from another session, or
+     *         if the kernel cannot do it (Linux 5.1 and later can).
+     */
+    void seal(long id);
 
     /**
      * The buffers of this session with an id above a given one, in the order of their ids. A list
@@ -86,8 +105,8 @@ interface IAllocatorSession {
      * @return 128 random bits. Whoever knows them and runs under the uid that they are bound to can
      *         acquire the buffer: send them over a channel that you trust.
      * @throws ServiceSpecificException NOT_FOUND if the id is not in the session; BAD_ARGUMENT if
-     *         uses or lifetime are out of range; UNSUPPORTED if READ_ONLY is asked for a dma-buf,
-     *         or if the buffer was itself acquired from another session; QUOTA_EXCEEDED if the
+     *         uses or lifetime are out of range; UNSUPPORTED if READ_ONLY is asked for memory
+     *         that has no such descriptor, or if the buffer was itself acquired from another session; QUOTA_EXCEEDED if the
      *         session has as many open tokens as it may.
      */
     ShareToken share(long id, in ShareOptions options);

@@ -9,6 +9,7 @@ import vendor.berth.allocator.PixelFormat;
 
 /** An image's extent and format. */
 @VintfStability
+@RustDerive(Clone=true, PartialEq=true)
 parcelable ImageDescriptor {
     /** Width in pixels, 1 or more; for BLOB the size in bytes. */
     int width;

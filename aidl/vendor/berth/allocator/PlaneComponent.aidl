@@ -11,6 +11,7 @@ import vendor.berth.allocator.PlaneComponentType;
  * A part of a sample, with the meanings of android.hardware.graphics.common.PlaneLayoutComponent.
  */
 @VintfStability
+@RustDerive(Clone=true, PartialEq=true)
 parcelable PlaneComponent {
     /** What it measures. */
     PlaneComponentType type = PlaneComponentType.Y;

@@ -9,6 +9,7 @@ import vendor.berth.allocator.PlaneComponent;
 
 /** One plane of an image, with the meanings of android.hardware.graphics.common.PlaneLayout. */
 @VintfStability
+@RustDerive(Clone=true, PartialEq=true)
 parcelable PlaneLayout {
     /** What a sample holds. */
     PlaneComponent[] components;

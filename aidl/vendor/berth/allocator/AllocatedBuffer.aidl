@@ -1,0 +1,23 @@
+/*
+ * Copyright (C) 2026 The Berth Authors
+ * SPDX-License-Identifier: Apache-2.0
+ */
+
+package vendor.berth.allocator;
+
+/** One buffer of an allocation: what differs from the others. */
+@VintfStability
+parcelable AllocatedBuffer {
+    /** The id in the session. */
+    long id;
+    /** As BufferInfo.device. */
+    long device;
+    /** As BufferInfo.inode. */
+    long inode;
+    /** An OR of the FLAG_ constants of BufferInfo. */
+    int flags;
+    /** As Buffer.fd. */
+    ParcelFileDescriptor fd;
+    /** As Buffer.secondFd. */
+    @nullable ParcelFileDescriptor secondFd;
+}

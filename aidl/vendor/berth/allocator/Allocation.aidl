@@ -1,0 +1,21 @@
+/*
+ * Copyright (C) 2026 The Berth Authors
+ * SPDX-License-Identifier: Apache-2.0
+ */
+
+package vendor.berth.allocator;
+
+import vendor.berth.allocator.AllocatedBuffer;
+import vendor.berth.allocator.BufferLayout;
+
+/**
+ * The answer to IAllocatorSession.allocate. What all buffers of one allocation have in common is
+ * said once: they come from one heap.
+ */
+@VintfStability
+parcelable Allocation {
+    /** Where the bytes are in each of them. */
+    BufferLayout layout;
+    /** The buffers, as many as were asked for. */
+    AllocatedBuffer[] buffers;
+}

@@ -1,0 +1,26 @@
+/*
+ * Copyright (C) 2026 The Berth Authors
+ * SPDX-License-Identifier: Apache-2.0
+ */
+
+package vendor.berth.allocator;
+
+/**
+ * What a client wishes of an allocation beyond its usage: the bits of BufferDescriptor.flags.
+ * Usage says who touches the memory and has Gralloc's values; these are Berth's own.
+ */
+@VintfStability
+@Backing(type="int")
+enum AllocationFlag {
+    /**
+     * No fallback: the heap that is named, or one of the kind that the usage asks for; otherwise
+     * the allocation fails.
+     */
+    STRICT_HEAP = 1 << 0,
+    /**
+     * A dma-buf for those who write and, as Buffer.secondFd, a memfd of the same pages that can only
+     * be read, by any road and for ever. Readers see what devices and the CPU write through the
+     * dma-buf. For buffers and images, not for regions; only heaps of the class UDMABUF have it.
+     */
+    READ_ONLY_VIEW = 1 << 1,
+}

@@ -1,0 +1,143 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Memory that a heap gave: which descriptors the service keeps of it, and which it hands out.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use berth_kernel::ashmem::Ashmem;
+use berth_kernel::dma_buf::DmaBuf;
+use berth_kernel::identity::Identity;
+use berth_kernel::memfd::Memfd;
+use berth_kernel::KernelError;
+use nix::errno::Errno;
+
+use crate::refusal::Refusal;
+
+/// What a request wants to see of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Face {
+    /// A dma-buf, where the heap has any.
+    DmaBuf,
+    /// A dma-buf to write, and a memfd of the same pages to read.
+    DmaBufWithView,
+    /// Memory of CPUs.
+    Region,
+}
+
+impl std::fmt::Display for Face {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Face::DmaBuf => "a dma-buf",
+            Face::DmaBufWithView => "a dma-buf with a read-only view",
+            Face::Region => "a region",
+        })
+    }
+}
+
+/// Memory that a heap gave, owned.
+#[derive(Debug)]
+pub(crate) enum HeapMemory {
+    DmaBuf(DmaBuf),
+    Memfd(Memfd),
+    Ashmem(Ashmem),
+    /// A dma-buf, and the memfd that it is made of, which nobody can write any more.
+    DmaBufWithView(DmaBuf, Memfd),
+    /// A region, and the dma-buf that is made of it.
+    MemfdWithDmaBuf(Memfd, DmaBuf),
+}
+
+/// New descriptors of memory, for a client.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) fd: OwnedFd,
+    pub(crate) second: Option<OwnedFd>,
+}
+
+impl HeapMemory {
+    /// Whether the descriptor that is handed out to write is a dma-buf.
+    pub(crate) fn is_dma_buf(&self) -> bool {
+        matches!(self, HeapMemory::DmaBuf(_) | HeapMemory::DmaBufWithView(..))
+    }
+
+    /// The identity of the descriptor that is handed out to write; `None` for ashmem, all of which
+    /// has that of its device node.
+    pub(crate) fn identity(&self) -> Result<Option<Identity>, KernelError> {
+        match self {
+            HeapMemory::Ashmem(_) => Ok(None),
+            _ => Identity::of(self.as_fd()).map(Some),
+        }
+    }
+
+    /// New descriptors to read and write.
+    pub(crate) fn open(&self) -> Result<Opened, Refusal> {
+        let fd = duplicate(self.as_fd())?;
+        let second = match self {
+            HeapMemory::DmaBufWithView(_, view) => {
+                Some(view.open_read_only().map_err(Refusal::of_kernel)?)
+            }
+            HeapMemory::MemfdWithDmaBuf(_, buffer) => Some(duplicate(buffer.as_fd())?),
+            _ => None,
+        };
+        Ok(Opened { fd, second })
+    }
+
+    /// Whether there can be a descriptor that only reads, of memory that was sealed or was not.
+    pub(crate) fn check_read_only(&self, sealed: bool) -> Result<(), Refusal> {
+        let why = match self {
+            HeapMemory::DmaBuf(_) => "a dma-buf, which has no weaker descriptor",
+            HeapMemory::Ashmem(_) if !sealed => "ashmem, all descriptors of which have one access",
+            _ => return Ok(()),
+        };
+        Err(Refusal::Unsupported(format!("READ_ONLY of {why}")))
+    }
+
+    /// A new descriptor that reads only. It is no dma-buf.
+    pub(crate) fn open_read_only(&self, sealed: bool) -> Result<Opened, Refusal> {
+        self.check_read_only(sealed)?;
+        let fd = match self {
+            HeapMemory::Memfd(memfd)
+            | HeapMemory::DmaBufWithView(_, memfd)
+            | HeapMemory::MemfdWithDmaBuf(memfd, _) => {
+                memfd.open_read_only().map_err(Refusal::of_kernel)
+            }
+            HeapMemory::DmaBuf(_) | HeapMemory::Ashmem(_) => duplicate(self.as_fd()),
+        }?;
+        Ok(Opened { fd, second: None })
+    }
+
+    /// Makes memory of CPUs read-only for good, but for the mappings that are there.
+    pub(crate) fn seal(&self) -> Result<(), Refusal> {
+        let sealed = match self {
+            HeapMemory::Memfd(memfd) => memfd.seal_future_writes(),
+            HeapMemory::Ashmem(ashmem) => ashmem.restrict_to_reading(),
+            HeapMemory::DmaBuf(_)
+            | HeapMemory::DmaBufWithView(..)
+            | HeapMemory::MemfdWithDmaBuf(..) => {
+                return Err(Refusal::Unsupported("sealing a dma-buf, which devices write".into()));
+            }
+        };
+        sealed.map_err(|error| match error.errno {
+            Errno::EINVAL => Refusal::Unsupported(error.to_string()),
+            _ => Refusal::of_kernel(error),
+        })
+    }
+}
+
+impl AsFd for HeapMemory {
+    /// The descriptor that is handed out to write.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            HeapMemory::DmaBuf(buffer) | HeapMemory::DmaBufWithView(buffer, _) => buffer.as_fd(),
+            HeapMemory::Memfd(memfd) | HeapMemory::MemfdWithDmaBuf(memfd, _) => memfd.as_fd(),
+            HeapMemory::Ashmem(ashmem) => ashmem.as_fd(),
+        }
+    }
+}
+
+fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd, Refusal> {
+    fd.try_clone_to_owned().map_err(|error| {
+        let errno = Errno::try_from(error).unwrap_or(Errno::EIO);
+        Refusal::of_kernel(KernelError::new("duplicate a descriptor", errno))
+    })
+}
