@@ -193,11 +193,6 @@ pub fn dma_heaps() -> Vec<String> {
     names
 }
 
-/// Whether this lane has the heap from which buffers and images come.
-pub fn kernel_has_dma_heaps() -> bool {
-    dma_heaps().iter().any(|name| name == "system")
-}
-
 fn variable(name: &str) -> String {
     let hint = "run these tests with `cargo xtask test`";
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: {hint}"))

@@ -6,9 +6,11 @@
 //! A test starts a [`Device`](harness::Device), which is the HAL in a process of its own under
 //! Android's uid `system`, and [`Client`](harness::Client)s, which are processes under uids of their
 //! choice (`berth-peer`) that do what the test asks and report what they saw. `protocol` is what
-//! the two say to each other.
+//! the two say to each other. `facilities` says what of the kernel a test needs.
 
 #![forbid(unsafe_code)]
 
 pub mod harness;
 pub mod protocol;
+
+pub use berth_facilities as facilities;

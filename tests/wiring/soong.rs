@@ -83,13 +83,17 @@ fn workspace() -> Metadata {
     command.other_options(["--offline".to_string()]).exec().unwrap()
 }
 
-/// Libraries and programs of src/ and the demo.
+/// What both build systems build outside src/.
+const OUTSIDE_SRC: [&str; 2] = ["tests/demo", "tests/facilities"];
+
+/// Libraries and programs of src/, the demo, and what the unit tests of src/ need.
 fn device_targets() -> Vec<DeviceTarget> {
     let mut targets = Vec::new();
     for package in workspace().packages {
         let folder = package.manifest_path.parent().unwrap().as_std_path();
         let folder = folder.strip_prefix(root()).unwrap().to_path_buf();
-        if !folder.starts_with("src") && folder != Path::new("tests/demo") {
+        if !folder.starts_with("src") && !OUTSIDE_SRC.iter().any(|other| folder == Path::new(other))
+        {
             continue;
         }
         for target in package.targets.clone() {

@@ -5,13 +5,17 @@
 
 use std::collections::HashSet;
 
-use berth_end_to_end::harness::{kernel_has_dma_heaps, Device, APP};
+use berth_end_to_end::facilities::{missing, Facility};
+use berth_end_to_end::harness::{Device, APP};
 use berth_end_to_end::protocol::{Ask, Descriptor, Shape};
 
 use crate::format;
 
 #[test]
 fn a_client_finds_the_service_and_gets_a_named_zeroed_dma_buf_of_the_heap() {
+    if missing(Facility::DmaHeapSystem) {
+        return;
+    }
     let device = Device::start();
     let client = device.client(APP).with_session();
     let buffer = client.allocate_one(&Descriptor::linear(1 << 20).named("preview"));
@@ -19,18 +23,12 @@ fn a_client_finds_the_service_and_gets_a_named_zeroed_dma_buf_of_the_heap() {
     let proof = client.proof(buffer.handle);
     assert_eq!(proof.identity, (buffer.info.device as u64, buffer.info.inode as u64));
     assert!(proof.close_on_exec);
-    if kernel_has_dma_heaps() {
-        assert!(buffer.info.dma_buf && buffer.info.heap == "system", "{:?}", buffer.info);
-        let (size, _, exporter, name) = proof.dma_buf.expect("a dma-buf");
-        assert_eq!(size, 1 << 20);
-        assert!(["system", "heap_helpers"].contains(&exporter.as_str()), "{exporter}");
-        assert_eq!(name.as_deref(), Some("preview"));
-        assert!(proof.mapped_as.starts_with("/dmabuf:preview"), "{}", proof.mapped_as);
-    } else {
-        assert!(!buffer.info.dma_buf && buffer.info.heap == "memfd", "{:?}", buffer.info);
-        assert_eq!(proof.dma_buf, None);
-        assert!(proof.link.starts_with("/memfd:preview"), "{}", proof.link);
-    }
+    assert!(buffer.info.dma_buf && buffer.info.heap == "system", "{:?}", buffer.info);
+    let (size, _, exporter, name) = proof.dma_buf.expect("a dma-buf");
+    assert_eq!(size, 1 << 20);
+    assert!(["system", "heap_helpers"].contains(&exporter.as_str()), "{exporter}");
+    assert_eq!(name.as_deref(), Some("preview"));
+    assert!(proof.mapped_as.starts_with("/dmabuf:preview"), "{}", proof.mapped_as);
     assert!(client.all_bytes_are(buffer.handle, 0));
 }
 

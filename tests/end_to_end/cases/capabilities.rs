@@ -5,7 +5,8 @@
 
 use std::path::Path;
 
-use berth_end_to_end::harness::{dma_heaps, kernel_has_dma_heaps, Device, APP};
+use berth_end_to_end::facilities::{missing, Facility, CMA_HEAPS};
+use berth_end_to_end::harness::{dma_heaps, Device, APP};
 use berth_end_to_end::protocol::{Descriptor, HeapTold, Shape};
 
 use crate::format;
@@ -40,7 +41,7 @@ fn the_heaps_are_those_of_the_kernel() {
         assert_eq!(drivers.contains(&driver), Path::new(driver).exists(), "{driver}: {heaps:?}");
     }
     assert!(is_there("memfd"));
-    if kernel_has_dma_heaps() {
+    if Facility::DmaHeapSystem.is_here() {
         assert_eq!((heaps[0].name.as_str(), heaps[0].dma_buf), ("system", true));
         assert!(image.dma_buf && image.flags & FALLBACK_HEAP == 0, "{image:?}");
     } else {
@@ -112,19 +113,15 @@ fn what_is_not_supported_does_not_allocate() {
 
 #[test]
 fn the_contiguous_heap_answers_to_every_name_it_has_had() {
-    const NAMES: [&str; 4] = ["reserved", "linux,cma", "default-pool", "default_cma_region"];
+    if missing(Facility::Cma) {
+        return;
+    }
     let device = Device::start();
     let client = device.client(APP).with_session();
-    let there = dma_heaps().into_iter().find(|name| NAMES.contains(&name.as_str()));
-    for name in NAMES {
+    let there = dma_heaps().into_iter().find(|name| CMA_HEAPS.contains(&name.as_str()));
+    for name in CMA_HEAPS {
         let asked = client.allocate(&Descriptor::linear(4096).from_heap(name), 1);
-        match &there {
-            Some(there) => assert_eq!(asked.unwrap()[0].info.heap, *there),
-            None => {
-                let held = asked.unwrap();
-                assert_ne!(held[0].info.flags & FALLBACK_HEAP, 0, "{name}");
-            }
-        }
+        assert_eq!(Some(asked.unwrap()[0].info.heap.clone()), there, "{name}");
     }
 }
 

@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use berth_end_to_end::facilities::{missing, Facility, CMA_HEAPS};
 use berth_end_to_end::harness::{dma_heaps, Client, Device, APP, OTHER_APP};
 use berth_end_to_end::protocol::{Descriptor, Handle, HeapTold};
 use nix::sys::stat::{mknod, Mode, SFlag};
@@ -23,8 +24,6 @@ const GPU: i64 = 1 << 8;
 const PROTECTED: i64 = 1 << 14;
 /// `HeapClass.SHMEM`.
 const SHMEM: i32 = 4;
-/// The names that the contiguous heap has had.
-const CONTIGUOUS: [&str; 4] = ["reserved", "linux,cma", "default-pool", "default_cma_region"];
 
 fn start(policy: &str) -> (Device, Client) {
     let device = Device::start_with_policy(policy);
@@ -36,8 +35,9 @@ fn strict(descriptor: Descriptor) -> Descriptor {
     descriptor.with_flags(STRICT)
 }
 
-fn contiguous() -> Option<String> {
-    dma_heaps().into_iter().find(|name| CONTIGUOUS.contains(&name.as_str()))
+fn contiguous() -> String {
+    let found = dma_heaps().into_iter().find(|name| CMA_HEAPS.contains(&name.as_str()));
+    found.expect("the contiguous heap")
 }
 
 #[test]
@@ -97,7 +97,10 @@ fn a_name_that_means_no_heap_is_refused_in_either_case() {
 
 #[test]
 fn a_heap_that_is_full_refuses_or_is_replaced_and_gives_again_what_was_freed() {
-    let Some(name) = contiguous() else { return };
+    if missing(Facility::Cma) {
+        return;
+    }
+    let name = contiguous();
     let (_device, client) = start("");
     let piece = Descriptor::linear(8 << 20).from_heap(&name);
     let mut held: Vec<Handle> = Vec::new();
@@ -138,8 +141,10 @@ fn what_no_cpu_touches_comes_from_uncached_memory_where_there_is_any() {
 
 #[test]
 fn a_heap_that_appears_is_offered_and_one_that_goes_is_not() {
-    let system = Path::new("/dev/dma_heap/system");
-    let Ok(node) = fs::metadata(system) else { return };
+    if missing(Facility::DmaHeapSystem) {
+        return;
+    }
+    let node = fs::metadata("/dev/dma_heap/system").expect("the system heap's node");
     let (device, client) = start("");
     // Another node of the same driver, as a module that is loaded late would make.
     let late = Path::new("/dev/dma_heap/berth-late");
@@ -176,7 +181,10 @@ fn the_device_says_how_much_a_heap_gives_at_once() {
 
 #[test]
 fn the_device_says_which_heap_is_protected() {
-    let Some(name) = contiguous() else { return };
+    if missing(Facility::Cma) {
+        return;
+    }
+    let name = contiguous();
     let (_device, client) = start(&format!("heap {name} class secure"));
     assert_ne!(client.capabilities().usage & PROTECTED, 0);
     let protected = Descriptor::linear(4096).for_usage(PROTECTED);
@@ -191,7 +199,10 @@ fn the_device_says_which_heap_is_protected() {
 
 #[test]
 fn the_device_says_where_a_usage_is_served_from() {
-    let Some(name) = contiguous() else { return };
+    if missing(Facility::Cma) {
+        return;
+    }
+    let name = contiguous();
     let (_device, client) = start("usage COMPOSER_OVERLAY contiguous system");
     // COMPOSER_OVERLAY
     let image = Descriptor::image(64, 64, format::RGBA_8888).for_usage(1 << 11 | 0x33);

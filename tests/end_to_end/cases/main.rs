@@ -11,6 +11,7 @@ mod command_line;
 mod death;
 mod dump;
 mod heaps;
+mod lane;
 mod limits;
 mod refusals;
 mod regions;

@@ -22,6 +22,7 @@ fn a_region_is_a_sealed_memfd_of_exactly_the_size_asked_for() {
     let region = client.allocate_one(&Descriptor::region(10_000).named("payload"));
     let proof = client.proof(region.handle);
     assert!(proof.link.starts_with("/memfd:payload"), "{}", proof.link);
+    assert_eq!(proof.identity, (region.info.device as u64, region.info.inode as u64));
     assert!(proof.close_on_exec);
     assert_eq!(proof.seals.expect("seals") & !EXEC, SHRINK_AND_GROW);
     assert!(!region.info.dma_buf && region.info.heap == "memfd");

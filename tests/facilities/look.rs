@@ -1,0 +1,62 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Looking at the kernel.
+
+use std::fs;
+use std::path::Path;
+
+use crate::Facility;
+
+/// The names that the dma-heap of contiguous memory has had; the last came with Linux 6.17.
+pub const CMA_HEAPS: [&str; 4] = ["reserved", "linux,cma", "default-pool", "default_cma_region"];
+
+pub fn is_here(facility: Facility) -> bool {
+    let exists = |path: &str| Path::new(path).exists();
+    match facility {
+        Facility::DmaHeapSystem => exists("/dev/dma_heap/system"),
+        Facility::Cma => CMA_HEAPS.iter().any(|name| exists(&format!("/dev/dma_heap/{name}"))),
+        Facility::Ion => exists("/dev/ion"),
+        Facility::Ashmem => exists("/dev/ashmem"),
+        Facility::Udmabuf => exists("/dev/udmabuf"),
+        Facility::Vgem => has_drm_device("vgem"),
+        Facility::Vkms => has_drm_device("vkms"),
+        Facility::SwSync => exists("/sys/kernel/debug/sync/sw_sync"),
+        // Nothing but the version tells.
+        Facility::SyncFiles => {
+            let release = fs::read_to_string("/proc/sys/kernel/osrelease");
+            release.is_ok_and(|release| version(&release) >= Some((6, 0)))
+        }
+    }
+}
+
+/// Whether a card of a virtual DRM driver has its node. These drivers bind no device: the one that
+/// they make for their card has their name.
+fn has_drm_device(driver: &str) -> bool {
+    let Ok(entries) = fs::read_dir("/sys/class/drm") else { return false };
+    entries.flatten().any(|entry| {
+        let device = fs::canonicalize(entry.path().join("device"));
+        let node = Path::new("/dev/dri").join(entry.file_name());
+        device.is_ok_and(|device| device.ends_with(driver)) && node.exists()
+    })
+}
+
+/// The first two numbers of a kernel's release, as `6.12.107+deb13-amd64`.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.trim().split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        assert_eq!(version("6.12.107+deb13-amd64\n"), Some((6, 12)));
+        assert_eq!(version("5.10.262"), Some((5, 10)));
+        assert_eq!(version("6.1-rc3"), Some((6, 1)));
+        assert_eq!(version("linux"), None);
+        assert!(version("5.19") < Some((6, 0)) && version("10.0") >= Some((6, 0)));
+    }
+}
