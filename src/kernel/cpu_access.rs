@@ -114,7 +114,9 @@ fn sync(fd: BorrowedFd<'_>, flags: u64) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dma_heap::DmaHeap;
     use crate::memfd::Memfd;
+    use berth_facilities::{missing, Facility};
     use std::os::fd::AsFd;
 
     #[test]
@@ -127,5 +129,34 @@ mod tests {
     #[test]
     fn coherent_memory_needs_no_call() {
         CpuAccess::coherent(Direction::ReadWrite).end().unwrap();
+    }
+
+    #[test]
+    #[ignore = "needs dma-heap-system"]
+    fn brackets_on_a_dma_buf_nest_and_end_in_any_order() {
+        if missing(Facility::DmaHeapSystem) {
+            return;
+        }
+        let buffer = DmaHeap::open("system").unwrap().allocate(4096).unwrap();
+        let begin = |direction| CpuAccess::begin(buffer.as_fd(), direction).unwrap();
+        let reader = begin(Direction::Read);
+        let writer = begin(Direction::Write);
+        drop(begin(Direction::ReadWrite));
+        reader.end().unwrap();
+        begin(Direction::Read).end().unwrap();
+        writer.end().unwrap();
+    }
+
+    #[test]
+    #[ignore = "needs dma-heap-system"]
+    fn the_kernel_refuses_a_bracket_without_a_direction() {
+        if missing(Facility::DmaHeapSystem) {
+            return;
+        }
+        // So the bits that `Direction` sets are those that the kernel reads.
+        let buffer = DmaHeap::open("system").unwrap().allocate(4096).unwrap();
+        for flags in [0, END, 1 << 3] {
+            assert_eq!(sync(buffer.as_fd(), flags), Err(Errno::EINVAL), "flags {flags:#x}");
+        }
     }
 }

@@ -93,6 +93,11 @@ impl DmaHeap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fdinfo::DmaBufInfo;
+    use crate::mapping::{Mapping, ReadOnly};
+    use berth_facilities::{missing, Facility, CMA_HEAPS};
+    use nix::fcntl::{fcntl, FcntlArg, FdFlag};
+    use std::os::fd::AsFd;
 
     #[test]
     fn a_heap_name_cannot_leave_the_directory() {
@@ -106,5 +111,51 @@ mod tests {
         let error = DmaHeap::open("no-such-heap").unwrap_err();
         assert_eq!(error.errno, Errno::ENOENT);
         assert!(error.to_string().contains("/dev/dma_heap/no-such-heap"), "{error}");
+    }
+
+    #[test]
+    #[ignore = "needs dma-heap-system"]
+    fn a_heap_gives_whole_zeroed_pages_that_the_kernel_knows_by_name() {
+        if missing(Facility::DmaHeapSystem) {
+            return;
+        }
+        assert!(DmaHeap::names().iter().any(|name| name == "system"));
+        let buffer = DmaHeap::open("system").unwrap().allocate(5000).unwrap();
+        assert_eq!(buffer.size().unwrap(), 8192);
+        buffer.set_name("preview").unwrap();
+        let info = DmaBufInfo::of(buffer.as_fd()).unwrap().expect("a dma-buf");
+        assert_eq!((info.size, info.name.as_deref()), (8192, Some("preview")));
+        // On 5.10 the heaps have one exporter.
+        assert!(["system", "heap_helpers"].contains(&info.exporter.as_str()), "{info:?}");
+        let flags = fcntl(buffer.as_fd().as_raw_fd(), FcntlArg::F_GETFD).unwrap();
+        assert!(FdFlag::from_bits_retain(flags).contains(FdFlag::FD_CLOEXEC));
+        let mapping: Mapping<ReadOnly> = Mapping::new(buffer.as_fd(), 8192).unwrap();
+        let mut bytes = [0xff; 8192];
+        mapping.read(0, &mut bytes).unwrap();
+        assert!(bytes.iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    #[ignore = "needs dma-heap-system"]
+    fn a_heap_refuses_a_size_of_nothing_and_names_it() {
+        if missing(Facility::DmaHeapSystem) {
+            return;
+        }
+        let error = DmaHeap::open("system").unwrap().allocate(0).unwrap_err();
+        assert_eq!(error.errno, Errno::EINVAL);
+        assert!(error.to_string().contains("0 bytes from heap system"), "{error}");
+    }
+
+    #[test]
+    #[ignore = "needs cma"]
+    fn the_contiguous_heap_is_a_heap_like_any_other() {
+        if missing(Facility::Cma) {
+            return;
+        }
+        let is_contiguous = |name: &String| CMA_HEAPS.contains(&name.as_str());
+        let name = DmaHeap::names().into_iter().find(is_contiguous).unwrap();
+        let buffer = DmaHeap::open(&name).unwrap().allocate(1 << 20).unwrap();
+        assert_eq!(buffer.size().unwrap(), 1 << 20);
+        assert!(DmaBufInfo::of(buffer.as_fd()).unwrap().is_some(), "{name}");
     }
 }

@@ -48,7 +48,10 @@ impl DmaBufInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dma_heap::DmaHeap;
+    use crate::mapping::{Mapping, ReadOnly};
     use crate::memfd::Memfd;
+    use berth_facilities::{missing, Facility};
     use proptest::prelude::*;
     use std::os::fd::AsFd;
 
@@ -68,6 +71,25 @@ mod tests {
     fn a_memfd_is_no_dma_buf() {
         let memfd = Memfd::create("no dma-buf", 4096).unwrap();
         assert_eq!(DmaBufInfo::of(memfd.as_fd()).unwrap(), None);
+    }
+
+    #[test]
+    #[ignore = "needs dma-heap-system"]
+    fn every_holder_of_a_dma_buf_counts_until_it_lets_go() {
+        if missing(Facility::DmaHeapSystem) {
+            return;
+        }
+        let buffer = DmaHeap::open("system").unwrap().allocate(4096).unwrap();
+        let holders = || DmaBufInfo::of(buffer.as_fd()).unwrap().unwrap().count;
+        assert_eq!(holders(), 1);
+        let duplicate = buffer.as_fd().try_clone_to_owned().unwrap();
+        assert_eq!(holders(), 2);
+        let mapping: Mapping<ReadOnly> = Mapping::new(duplicate.as_fd(), 4096).unwrap();
+        assert_eq!(holders(), 3);
+        drop(duplicate);
+        assert_eq!(holders(), 2, "a mapping holds without a descriptor");
+        drop(mapping);
+        assert_eq!(holders(), 1);
     }
 
     proptest! {
