@@ -3,6 +3,7 @@
 
 //! The lanes: on what the tests, the demo and `cargo xtask vm` run. A lane more is a row more here.
 
+use berth_facilities::Facility;
 use clap::builder::PossibleValue;
 use clap::ValueEnum;
 
@@ -39,6 +40,9 @@ pub struct Machine {
     pub processors: u32,
     /// What is appended to the kernel's command line.
     pub command_line: &'static str,
+    /// What its kernel lacks; everything else is there. The tests hold the kernel to both. What
+    /// this machine's own kernel lacks is found out by looking instead.
+    pub without: &'static [Facility],
 }
 
 /// A virtual machine's kernel.
@@ -102,6 +106,13 @@ pub const LANES: &[Lane] = &[
             memory_mib: 512,
             processors: 1,
             command_line: "",
+            without: &[
+                Facility::Cma,
+                Facility::Ion,
+                Facility::Ashmem,
+                Facility::Vkms,
+                Facility::SwSync,
+            ],
         }),
     },
     Lane {
@@ -117,6 +128,7 @@ pub const LANES: &[Lane] = &[
             memory_mib: 512,
             processors: 1,
             command_line: "",
+            without: &[Facility::Vgem, Facility::Vkms, Facility::SyncFiles],
         }),
     },
     Lane {
@@ -132,6 +144,7 @@ pub const LANES: &[Lane] = &[
             memory_mib: 512,
             processors: 1,
             command_line: "",
+            without: &[Facility::Ion, Facility::Ashmem],
         }),
     },
 ];

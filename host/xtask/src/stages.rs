@@ -10,15 +10,16 @@ use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
+use berth_facilities::{Facility, WITHOUT};
 
 use crate::image::{self, Command as GuestCommand, Payload, Start};
-use crate::lane::{self, Choice, Kind, Lane};
+use crate::lane::{self, Choice, Kind, Lane, Machine};
 use crate::report::{Report, Tally};
 use crate::vm::{self, Prepared};
 use crate::workspace::{self, Executable, GUEST_TARGET};
 use crate::{aidl, libtest, machine, process};
 
-/// How long the end-to-end tests may take on one lane.
+/// How long the tests of one stage may take on one lane.
 const LANE_TIMEOUT: Duration = Duration::from_secs(900);
 
 const ANDROID_TARGETS: &[&str] = &["aarch64-linux-android", "x86_64-linux-android"];
@@ -38,10 +39,14 @@ const DEVICE_PACKAGES: &[&str] = &[
 
 const END_TO_END: &str = "berth_end_to_end";
 
+/// Packages with unit tests that need a driver. They are ignored where the other unit tests run, and
+/// run with those on the kernel of each VM.
+const DRIVEN: &[&str] = &["berth_kernel"];
+
 /// What `cargo xtask test` was asked for.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// A lane to run the end-to-end tests on; may be given again
+    /// A lane to run the kernel and end-to-end tests on; may be given again
     #[arg(long)]
     lane: Vec<Choice>,
     /// Leave out what does not depend on a lane: format, clippy, unit tests, Android, AIDL
@@ -55,15 +60,16 @@ pub struct Options {
 /// Runs it; answers the exit code.
 pub fn run(options: &Options) -> Result<u8> {
     let mut report = Report::default();
-    let mut stage = |name: &str, action: &dyn Fn() -> Result<Tally>| {
+    let mut staged = |name: &str, lane: Option<Lane>, action: &dyn Fn() -> Result<Tally>| {
         eprintln!("xtask: === {name}");
         let started = Instant::now();
         let tally = action().unwrap_or_else(|error| Tally::failure(format!("{error:#}")));
         let result = if tally.failed == 0 { "ok" } else { "FAILED" };
         eprintln!("xtask: === {name}: {result}");
-        report.add(name, tally, started.elapsed());
+        report.add(name, lane.map(|lane| lane.name), tally, started.elapsed());
     };
     if !options.only_lanes {
+        let mut stage = |name: &str, action: &dyn Fn() -> Result<Tally>| staged(name, None, action);
         stage("format", &|| {
             machine::ensure_component("rustfmt", "fmt")?;
             Ok(Tally::check(cargo(&["fmt", "--all", "--check"])))
@@ -85,13 +91,18 @@ pub fn run(options: &Options) -> Result<u8> {
         stage("aidl check", &|| Ok(Tally::check(aidl::check())));
     }
     for lane in lane::chosen(&options.lane) {
-        stage(&format!("end-to-end, lane {}", lane.name), &|| match lane.kind {
+        if let Kind::Vm(vm) = &lane.kind {
+            staged(&format!("kernel tests, lane {}", lane.name), Some(lane), &|| {
+                drivers_in_the_vm(lane, vm, &options.filter)
+            });
+        }
+        staged(&format!("end-to-end, lane {}", lane.name), Some(lane), &|| match &lane.kind {
             Kind::Host => on_this_machine(lane, &options.filter),
-            Kind::Vm(_) => in_the_vm(lane, &options.filter),
+            Kind::Vm(vm) => in_the_vm(lane, vm, &options.filter),
         });
     }
     println!("\n{}", report.text());
-    Ok(u8::from(report.totals().1 > 0))
+    Ok(u8::from(report.failed()))
 }
 
 fn cargo(arguments: &[&str]) -> Result<()> {
@@ -117,7 +128,7 @@ fn on_this_machine(lane: Lane, filter: &[String]) -> Result<Tally> {
     let programs = workspace::build(&[&["build", "--bins"], packages.as_slice()].concat())?;
     let service = workspace::named(&programs, "berth-allocator-service")?;
     let folder = service.parent().context("the HAL was built nowhere")?;
-    let tests = tests(&["test", "--no-run", "-p", END_TO_END])?;
+    let tests = tests(&[END_TO_END], &[])?;
     let mut everything = String::new();
     let mut all_succeeded = true;
     // The tests give each process a user id of its own.
@@ -144,20 +155,40 @@ fn on_this_machine(lane: Lane, filter: &[String]) -> Result<Tally> {
     Ok(Tally::tests(sum, all_succeeded, Some(tests.len()), !filter.is_empty()))
 }
 
-fn in_the_vm(lane: Lane, filter: &[String]) -> Result<Tally> {
+/// The tests of what stands closest to the kernel, with the drivers that they need.
+fn drivers_in_the_vm(lane: Lane, vm: &Machine, filter: &[String]) -> Result<Tally> {
+    let prepared = Prepared::new(lane)?;
+    machine::ensure_target(GUEST_TARGET)?;
+    let tests = tests(DRIVEN, &["--target", GUEST_TARGET])?;
+    let mut options = filter.to_vec();
+    if !options.iter().any(|option| option.ends_with("ignored")) {
+        options.push("--include-ignored".to_owned());
+    }
+    let command = GuestCommand::Script(script(lane, vm, &tests, &options));
+    let payload = Payload { start: Start::Nothing, command, files: vec![], links: vec![] };
+    run_in_the_vm(&prepared, payload, &tests, filter)
+}
+
+fn in_the_vm(lane: Lane, vm: &Machine, filter: &[String]) -> Result<Tally> {
     let prepared = Prepared::new(lane)?;
     let packages = ["-p", "berth_service", "-p", "berthctl", "-p", END_TO_END];
-    let mut files = vm::programs(&packages)?;
+    let files = vm::programs(&packages)?;
     // The tests themselves need no optimizer; what they test has had it.
-    let tests = tests(&["test", "--no-run", "--target", GUEST_TARGET, "-p", END_TO_END])?;
-    files.extend(tests.iter().map(|test| (guest_path(test), test.path.clone())));
+    let tests = tests(&[END_TO_END], &["--target", GUEST_TARGET])?;
     let link = ("/vendor/bin/berth-allocator-service".to_owned(), image::SERVICE.to_owned());
-    let payload = Payload {
-        start: Start::Hub,
-        command: GuestCommand::Script(script(lane, &tests, filter)),
-        files,
-        links: vec![link],
-    };
+    let command = GuestCommand::Script(script(lane, vm, &tests, filter));
+    let payload = Payload { start: Start::Hub, command, files, links: vec![link] };
+    run_in_the_vm(&prepared, payload, &tests, filter)
+}
+
+/// Boots a payload whose command runs the tests, and reads what they say.
+fn run_in_the_vm(
+    prepared: &Prepared,
+    mut payload: Payload,
+    tests: &[Executable],
+    filter: &[String],
+) -> Result<Tally> {
+    payload.files.extend(tests.iter().map(|test| (guest_path(test), test.path.clone())));
     let (sender, receiver) = mpsc::channel();
     let out = Box::new(Tee(sender));
     let code = prepared.run(&payload, Some(LANE_TIMEOUT), out, Box::new(std::io::stderr()))?;
@@ -172,10 +203,14 @@ fn in_the_vm(lane: Lane, filter: &[String]) -> Result<Tally> {
     Ok(tally)
 }
 
-fn tests(arguments: &[&str]) -> Result<Vec<Executable>> {
+/// Builds the test programs of packages.
+fn tests(packages: &[&str], options: &[&str]) -> Result<Vec<Executable>> {
+    let mut arguments = vec!["test", "--no-run"];
+    arguments.extend(packages.iter().flat_map(|package| ["-p", package]));
+    arguments.extend(options);
     let mut tests: Vec<Executable> =
-        workspace::build(arguments)?.into_iter().filter(|built| built.test).collect();
-    ensure!(!tests.is_empty(), "package {END_TO_END} has no tests");
+        workspace::build(&arguments)?.into_iter().filter(|built| built.test).collect();
+    ensure!(!tests.is_empty(), "there are no tests in {}", packages.join(", "));
     tests.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(tests)
 }
@@ -187,12 +222,15 @@ fn guest_path(test: &Executable) -> String {
 }
 
 /// What the guest runs: every test program, whatever becomes of the others.
-fn script(lane: Lane, tests: &[Executable], filter: &[String]) -> String {
-    let arguments: Vec<String> = filter.iter().map(|word| process::quoted(word)).collect();
+fn script(lane: Lane, vm: &Machine, tests: &[Executable], options: &[String]) -> String {
+    let without: Vec<&str> = vm.without.iter().copied().map(Facility::name).collect();
+    let arguments: Vec<String> = options.iter().map(|word| process::quoted(word)).collect();
     let arguments = arguments.join(" ");
     let mut script = format!(
-        "export BERTH_LANE={} BERTH_TRANSPORT=kernel BERTH_BIN_DIR=/vendor/bin\nworst=0\n",
-        lane.name
+        "export BERTH_LANE={} BERTH_TRANSPORT=kernel BERTH_BIN_DIR=/vendor/bin {WITHOUT}={}\n\
+         worst=0\n",
+        lane.name,
+        without.join(",")
     );
     for test in tests {
         let program = process::quoted(&guest_path(test));
@@ -229,10 +267,14 @@ mod tests {
             path: format!("/t/{name}-0f").into(),
         };
         let lane = lane::LANES[1];
-        let script = script(lane, &[test("a"), test("b")], &["my test".to_owned()]);
+        let Kind::Vm(vm) = &lane.kind else { panic!("lane {} is no VM", lane.name) };
+        let vm = Machine { without: &[Facility::Ion, Facility::Vkms], ..*vm };
+        let script = script(lane, &vm, &[test("a"), test("b")], &["my test".to_owned()]);
         assert!(script.contains("/data/tests/a-0f --test-threads=1 'my test' || worst=1\n"));
         assert!(script.contains("/data/tests/b-0f"));
-        assert!(script.starts_with("export BERTH_LANE=modern BERTH_TRANSPORT=kernel"));
+        let exports = script.lines().next().unwrap();
+        assert!(exports.starts_with("export BERTH_LANE=modern BERTH_TRANSPORT=kernel"));
+        assert!(exports.ends_with(" BERTH_WITHOUT=ion,vkms"), "{exports}");
         assert!(script.ends_with("exit $worst"));
     }
 }
