@@ -52,11 +52,13 @@ pub enum Facility {
     /// A dma-buf's fences as sync files (`DMA_BUF_IOCTL_EXPORT_SYNC_FILE` and `IMPORT_SYNC_FILE`,
     /// Linux 6.0). Says nothing of whether there are dma-bufs.
     SyncFiles,
+    /// Huge pages for memfds (`MFD_HUGETLB`, CONFIG_HUGETLBFS). Says nothing of whether any are free.
+    HugePages,
 }
 
 impl Facility {
     /// All of them.
-    pub const ALL: [Facility; 9] = [
+    pub const ALL: [Facility; 10] = [
         Facility::DmaHeapSystem,
         Facility::Cma,
         Facility::Ion,
@@ -66,6 +68,7 @@ impl Facility {
         Facility::Vkms,
         Facility::SwSync,
         Facility::SyncFiles,
+        Facility::HugePages,
     ];
 
     /// Its name in [`WITHOUT`] and in reports.
@@ -80,6 +83,7 @@ impl Facility {
             Facility::Vkms => "vkms",
             Facility::SwSync => "sw-sync",
             Facility::SyncFiles => "sync-files",
+            Facility::HugePages => "huge-pages",
         }
     }
 

@@ -27,6 +27,7 @@ pub fn is_here(facility: Facility) -> bool {
             let release = fs::read_to_string("/proc/sys/kernel/osrelease");
             release.is_ok_and(|release| version(&release) >= Some((6, 0)))
         }
+        Facility::HugePages => exists("/sys/kernel/mm/hugepages"),
     }
 }
 

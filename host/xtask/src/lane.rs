@@ -128,7 +128,7 @@ pub const LANES: &[Lane] = &[
             memory_mib: 512,
             processors: 1,
             command_line: "",
-            without: &[Facility::Vgem, Facility::Vkms, Facility::SyncFiles],
+            without: &[Facility::Vgem, Facility::Vkms, Facility::SyncFiles, Facility::HugePages],
         }),
     },
     Lane {
@@ -144,7 +144,7 @@ pub const LANES: &[Lane] = &[
             memory_mib: 512,
             processors: 1,
             command_line: "",
-            without: &[Facility::Ion, Facility::Ashmem],
+            without: &[Facility::Ion, Facility::Ashmem, Facility::HugePages],
         }),
     },
 ];
