@@ -2,18 +2,36 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! The allocator service's process.
+//!
+//! Exit codes: 1 the service failed, or the policy file that was checked is wrong; 2 wrong usage;
+//! 0 the file that was checked is right.
 
 #![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use berth_service::policy::{self, Policy};
 use berth_service::{allocator, Service, SERVICE_NAME};
+use clap::Parser;
 use hal_binder::ProcessState;
 
 /// Threads that Binder may add: calls are short, and none waits for another.
 const BINDER_THREADS: u32 = 8;
 
+/// The allocator HAL. init starts it without any flag.
+#[derive(Debug, Parser)]
+#[command(name = "vendor.berth.allocator-service")]
+struct Arguments {
+    /// Say `ok`, or what is wrong with this policy file, and end.
+    #[arg(long, value_name = "FILE")]
+    check_policy: Option<PathBuf>,
+}
+
 fn main() {
+    if let Some(path) = Arguments::parse().check_policy {
+        check_policy(&path);
+    }
     init_log();
     std::panic::set_hook(Box::new(|panic| log::error!("{panic}")));
     if let Err(error) = try_main() {
@@ -23,6 +41,21 @@ fn main() {
     // The service's thread only returns here if Binder itself failed.
     log::error!("the Binder thread pool ended");
     std::process::exit(1);
+}
+
+/// For people who write the file: what a line says against the machine, its memory and its
+/// descriptors, is only known to the service that starts there.
+fn check_policy(path: &Path) -> ! {
+    match Policy::read(path) {
+        Ok(_) => {
+            println!("ok");
+            std::process::exit(0)
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            std::process::exit(1)
+        }
+    }
 }
 
 fn try_main() -> Result<()> {
@@ -55,4 +88,22 @@ const HOST_LOG_FILTER: &str = "info,rsbinder=error,rsbinder::hub=off";
 fn init_log() {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(HOST_LOG_FILTER))
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn init_needs_no_flag() {
+        let program = "vendor.berth.allocator-service";
+        assert_eq!(Arguments::try_parse_from([program]).unwrap().check_policy, None);
+        assert!(Arguments::try_parse_from([program, "allocator.policy"]).is_err());
+    }
 }
