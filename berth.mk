@@ -9,6 +9,14 @@
 
 PRODUCT_PACKAGES += vendor.berth.allocator-service
 
+# What the service is told of the device's heaps and limits; init/allocator.policy explains it. For a
+# file of its own a device sets BERTH_DEVICE_POLICY to its path from the root of the tree.
+ifdef BERTH_DEVICE_POLICY
+PRODUCT_COPY_FILES += $(BERTH_DEVICE_POLICY):$(TARGET_COPY_OUT_VENDOR)/etc/berth/allocator.policy
+else
+PRODUCT_PACKAGES += berth_allocator.policy
+endif
+
 # Tools that a shell on a development build uses.
 PRODUCT_PACKAGES_DEBUG += \
     berth-demo \

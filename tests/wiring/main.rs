@@ -5,6 +5,7 @@
 //! VINTF, SELinux, Soong and the code must spell alike, and the two build systems' view of each
 //! crate. It needs no device and no AOSP tree; what only those can tell is tested elsewhere.
 
+mod allocator_policy;
 mod blueprint;
 mod headers;
 mod init;

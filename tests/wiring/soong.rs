@@ -303,6 +303,9 @@ fn every_package_has_the_licence_and_every_module_name_is_unique() {
 fn every_file_and_module_that_a_module_names_exists() {
     let blueprints = Blueprints::load();
     for module in blueprints.modules().filter(|module| module.typ != "aidl_interface") {
+        if let Some(file) = module.string("src") {
+            assert!(root().join(&module.folder).join(&file).is_file(), "{file}");
+        }
         for property in ["srcs", "license_text", "init_rc", "vintf_fragments"] {
             for name in module.list(property) {
                 match name.strip_prefix(':') {
@@ -357,18 +360,20 @@ fn the_aidl_interface_covers_the_package_and_is_stable_for_rust_and_ndk() {
 fn the_product_makefile_names_modules_and_files_that_exist() {
     let blueprints = Blueprints::load();
     let text = crate::repository::read_without_comments("berth.mk").replace("\\\n", " ");
+    let is_assignment =
+        |line: &&str| !line.starts_with("ifdef ") && !["else", "endif"].contains(line);
     let mut packages = BTreeSet::new();
-    for line in text.lines() {
+    for line in text.lines().filter(is_assignment) {
         let (variable, words) = line.split_once(" += ").unwrap_or_else(|| panic!("{line:?}"));
         for word in words.split_whitespace() {
             if variable.starts_with("PRODUCT_PACKAGES") {
                 packages.insert(word);
-            } else {
+            } else if variable != "PRODUCT_COPY_FILES" {
                 let path = word.strip_prefix("$(LOCAL_PATH)/").unwrap_or_else(|| panic!("{word}"));
                 assert!(root().join(path).exists(), "{path}");
             }
         }
     }
-    let programs = blueprints.of_type("rust_binary").map(Module::name).collect();
-    assert_eq!(packages, programs);
+    let installed = ["rust_binary", "prebuilt_etc"].map(|typ| blueprints.of_type(typ));
+    assert_eq!(packages, installed.into_iter().flatten().map(Module::name).collect());
 }
