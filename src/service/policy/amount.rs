@@ -180,7 +180,15 @@ mod tests {
     #[test]
     fn a_size_that_overflows_or_is_nothing_is_out_of_range() {
         let most = MAX_BYTES;
-        for word in ["0", "0K", "9223372036854775808", "18446744073709551616", "8589934592G"] {
+        // The last would be 1G if it wrapped.
+        for word in [
+            "0",
+            "0K",
+            "9223372036854775808",
+            "18446744073709551616",
+            "8589934592G",
+            "17179869185G",
+        ] {
             let problem = PolicyProblem::OutOfRange { word: word.into(), least: 1, most };
             assert_eq!(parse_size(word), Err(problem));
         }
