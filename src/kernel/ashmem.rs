@@ -18,14 +18,15 @@
 //! answer to an ioctl is an `int`, also where the driver says `long`: of a size of 2 GiB and more
 //! the kernel tells something smaller, or nothing.
 
+use std::ffi::CStr;
 use std::fs::{self, File, OpenOptions};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::libc::{self, c_char, c_int};
-use nix::sys::mman::ProtFlags;
-use nix::sys::stat::{fstat, major, SFlag};
+use nix::libc::{self, c_int};
+pub use nix::sys::mman::ProtFlags;
+use nix::sys::stat::{fstat, SFlag};
 
 use crate::mapping::{Mapping, ReadOnly};
 use crate::{page_size, KernelError};
@@ -41,10 +42,10 @@ pub const DEVICE: &str = "/dev/ashmem";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// `MISC_MAJOR` (`include/uapi/linux/major.h`), of which ashmem has a minor.
-const MISC_MAJOR: u64 = 10;
+const MISC_MAJOR: i64 = 10;
 
 mod ioctl {
-    use nix::libc::{c_char, c_ulong};
+    use nix::libc::c_ulong;
     use nix::{request_code_none, request_code_write};
     use std::mem::size_of;
 
@@ -52,7 +53,7 @@ mod ioctl {
     const MAGIC: u8 = 0x77;
 
     /// `char[ASHMEM_NAME_LEN]`.
-    pub type Name = [c_char; 256];
+    pub type Name = [u8; 256];
 
     /// `struct ashmem_pin`: a range in bytes, of whole pages.
     #[repr(C)]
@@ -154,10 +155,8 @@ impl Ashmem {
         // bytes with its NUL into `name`, which is live, exclusive and that long.
         unsafe { ioctl::get_name(self.0.as_raw_fd(), &mut name) }
             .map_err(KernelError::context(|| "name of an ashmem region".to_owned()))?;
-        // `c_char` is signed on some architectures.
-        let name: Vec<u8> =
-            name.iter().take_while(|byte| **byte != 0).map(|byte| *byte as u8).collect();
-        Ok(String::from_utf8_lossy(&name).into_owned())
+        let name = CStr::from_bytes_until_nul(&name).unwrap_or_default();
+        Ok(name.to_string_lossy().into_owned())
     }
 
     /// Lets new mappings only read, through every descriptor of the region and for good: a
@@ -283,10 +282,10 @@ fn open() -> Result<File, KernelError> {
 fn is_misc_device(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     let status = fstat(fd.as_raw_fd())?;
     let character = status.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits();
-    // The width of the field differs between architectures.
+    // The width of the field differs between architectures, and nix has no `major` for Android.
     #[allow(clippy::unnecessary_cast)]
     let device = status.st_rdev as libc::dev_t;
-    Ok(character && major(device) == MISC_MAJOR)
+    Ok(character && i64::from(libc::major(device)) == MISC_MAJOR)
 }
 
 fn size(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
@@ -303,7 +302,7 @@ fn c_name(name: &str) -> Result<ioctl::Name, KernelError> {
     }
     let mut c_name: ioctl::Name = [0; MAX_NAME_BYTES + 1];
     for (to, from) in c_name.iter_mut().zip(name.bytes()) {
-        *to = from as c_char;
+        *to = from;
     }
     Ok(c_name)
 }
