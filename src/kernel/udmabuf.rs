@@ -117,6 +117,7 @@ mod tests {
     use super::*;
     use crate::fdinfo::DmaBufInfo;
     use crate::mapping::{Mapping, ReadOnly, ReadWrite};
+    use berth_facilities::{missing, Facility};
     use nix::fcntl::{fcntl, FcntlArg, FdFlag};
     use proptest::prelude::*;
 
@@ -167,8 +168,11 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs /dev/udmabuf: a VM lane"]
+    #[ignore = "needs udmabuf"]
     fn the_dma_buf_and_the_memfd_are_the_same_memory() {
+        if missing(Facility::Udmabuf) {
+            return;
+        }
         let page = page_size();
         let memfd = Memfd::create("two views", 3 * page).unwrap();
         let buffer = Udmabuf::open().unwrap().create(&memfd, page, 2 * page).unwrap();
@@ -187,8 +191,11 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs /dev/udmabuf: a VM lane"]
+    #[ignore = "needs udmabuf"]
     fn the_descriptor_is_a_dma_buf_that_closes_on_exec() {
+        if missing(Facility::Udmabuf) {
+            return;
+        }
         let memfd = Memfd::create("a dma-buf", page_size()).unwrap();
         let buffer = Udmabuf::open().unwrap().create(&memfd, 0, page_size()).unwrap();
         let info = DmaBufInfo::of(buffer.as_fd()).unwrap().expect("a dma-buf");
@@ -198,8 +205,11 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs /dev/udmabuf: a VM lane"]
+    #[ignore = "needs udmabuf"]
     fn the_driver_takes_what_the_limit_says_and_no_more() {
+        if missing(Facility::Udmabuf) {
+            return;
+        }
         let (limit, page) = (max_bytes(), page_size());
         let memfd = Memfd::create("limit", limit + page).unwrap();
         let udmabuf = Udmabuf::open().unwrap();
@@ -208,8 +218,11 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs /dev/udmabuf: a VM lane"]
+    #[ignore = "needs udmabuf"]
     fn a_memfd_sealed_afterwards_is_a_read_only_view_of_a_writable_buffer() {
+        if missing(Facility::Udmabuf) {
+            return;
+        }
         let page = page_size();
         let memfd = Memfd::create("a view", page).unwrap();
         let buffer = Udmabuf::open().unwrap().create(&memfd, 0, page).unwrap();

@@ -17,7 +17,7 @@ use berth_layout::Usage;
 use crate::heap::{Heap, Source};
 use crate::heap_class::HeapClass;
 use crate::heap_memory::Face;
-use crate::policy::Policy;
+use crate::policy::{Policy, Sources};
 use crate::refusal::Refusal;
 use crate::request::Request;
 
@@ -114,7 +114,7 @@ impl Heaps {
         let (face, usage, bytes) = (request.face(), request.usage, request.bytes());
         let asked_by_name = request.heap.is_some();
         let strict = request.strict_heap;
-        let classes = self.classes(face, usage);
+        let Sources { classes, asked_for } = self.sources(face, usage);
         let stands_in =
             |heap: &Heap| heap.gives_dma_bufs() && !matches!(heap.class, HeapClass::Vendor);
         let dma_bufs = self.iter().any(|heap| stands_in(heap) && heap.serves(face, usage));
@@ -126,11 +126,13 @@ impl Heaps {
         let others = classes
             .iter()
             .enumerate()
-            .filter(move |(place, _)| !strict || (*place == 0 && !asked_by_name))
+            .filter(move |(place, _)| !strict || (*place < asked_for && !asked_by_name))
             // What devices cannot import is better than nothing, and worse than a refusal.
-            .filter(move |(place, class)| *place == 0 || **class != HeapClass::Shmem || !dma_bufs)
+            .filter(move |(place, class)| {
+                *place < asked_for || **class != HeapClass::Shmem || !dma_bufs
+            })
             .flat_map(move |(place, class)| {
-                let fallback = place > 0 || asked_by_name;
+                let fallback = place >= asked_for || asked_by_name;
                 of_class(*class).map(move |heap| Choice { heap, fallback })
             });
         let mut all =
@@ -183,12 +185,12 @@ impl Heaps {
             || self.policy.heaps.contains_key(name)
     }
 
-    /// The classes that serve a request, the one that it asks for first.
-    fn classes(&self, face: Face, usage: Usage) -> &[HeapClass] {
+    /// The classes that serve a request.
+    fn sources(&self, face: Face, usage: Usage) -> Sources<'_> {
         match face {
-            Face::Region => &[HeapClass::Shmem],
-            Face::DmaBufWithView => &[HeapClass::Udmabuf],
-            Face::DmaBuf => self.policy.classes_for(usage),
+            Face::Region => Sources { classes: &[HeapClass::Shmem], asked_for: 1 },
+            Face::DmaBufWithView => Sources { classes: &[HeapClass::Udmabuf], asked_for: 1 },
+            Face::DmaBuf => self.policy.sources_for(usage),
         }
     }
 
@@ -353,6 +355,10 @@ mod tests {
         let device = device();
         let found = candidates(&device, &linear(CPU)).unwrap();
         assert_eq!(found, ["system", "(system-uncached)", "(linux,cma)"]);
+        let found = candidates(&device, &linear(Usage::GPU_TEXTURE)).unwrap();
+        assert_eq!(found, ["system-uncached", "system", "(linux,cma)"]);
+        let found = candidates(&device, &strict(linear(Usage::GPU_TEXTURE))).unwrap();
+        assert_eq!(found, ["system-uncached", "system"]);
         assert_eq!(candidates(&device, &linear(Usage::PROTECTED)).unwrap(), ["system-secure"]);
         let region = request(Shape::Region(4096), CPU);
         assert_eq!(candidates(&device, &region).unwrap(), ["memfd"]);

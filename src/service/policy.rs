@@ -49,7 +49,7 @@ use berth_layout::{StridePolicy, Usage};
 pub use amount::Amount;
 pub use error::{LoadError, PolicyError, PolicyProblem};
 pub use limits::{LimitKey, LimitOverrides, Stated, UidLimits, UidOverrides};
-pub use usage_rule::UsageRule;
+pub use usage_rule::{Sources, UsageRule};
 
 use crate::accounts::Limits;
 use crate::heap_class::HeapClass;
@@ -175,14 +175,21 @@ impl Policy {
         said.map_or(most, |said| said.min(most))
     }
 
-    /// The classes that a buffer or image of this usage comes from, the best first. What must be
-    /// protected comes from secure heaps and nothing else.
-    pub fn classes_for(&self, usage: Usage) -> &[HeapClass] {
+    /// Where a buffer or image of this usage comes from. What must be protected comes from secure
+    /// heaps and nothing else; what the CPU never touches, unless a line says otherwise, from memory
+    /// that it does not cache just as well.
+    pub fn sources_for(&self, usage: Usage) -> Sources<'_> {
         if usage.contains(Usage::PROTECTED) {
-            return &usage_rule::PROTECTED_USAGE;
+            return Sources { classes: &usage_rule::PROTECTED_USAGE, asked_for: 1 };
         }
-        let rule = self.usages.iter().find(|rule| rule.matches(usage));
-        rule.map_or(&usage_rule::ANY_USAGE, |rule| &rule.classes)
+        let no_cpu = !usage.is_empty() && !usage.cpu_reads() && !usage.cpu_writes();
+        match self.usages.iter().find(|rule| rule.matches(usage)) {
+            Some(rule) if !(no_cpu && rule.is_default()) => {
+                Sources { classes: &rule.classes, asked_for: 1 }
+            }
+            _ if no_cpu => Sources { classes: &usage_rule::NO_CPU_USAGE, asked_for: 2 },
+            _ => Sources { classes: &usage_rule::ANY_USAGE, asked_for: 1 },
+        }
     }
 
     /// The limits of everybody, and those of the uids that have their own, on a machine of

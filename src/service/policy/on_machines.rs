@@ -155,10 +155,10 @@ fn the_first_usage_line_that_is_for_a_buffer_serves_it() {
          usage any vendor",
     );
     let decoded = Usage::VIDEO_DECODER | Usage::GPU_TEXTURE;
-    assert_eq!(policy.classes_for(decoded), [Contiguous, System]);
-    assert_eq!(policy.classes_for(Usage::CAMERA_OUTPUT), [SystemUncached]);
-    assert_eq!(policy.classes_for(Usage::CPU_READ_OFTEN), [Vendor]);
-    assert_eq!(policy.classes_for(Usage::empty()), [Vendor]);
+    assert_eq!(policy.sources_for(decoded).classes, [Contiguous, System]);
+    assert_eq!(policy.sources_for(Usage::CAMERA_OUTPUT).classes, [SystemUncached]);
+    assert_eq!(policy.sources_for(Usage::CPU_READ_OFTEN).classes, [Vendor]);
+    assert_eq!(policy.sources_for(Usage::empty()).classes, [Vendor]);
 }
 
 #[test]
@@ -166,16 +166,23 @@ fn what_no_usage_line_speaks_of_is_as_without_a_policy() {
     let policy = policy("usage VIDEO_DECODER contiguous");
     let default = Policy::default();
     for usage in [Usage::empty(), Usage::GPU_TEXTURE, Usage::CPU_WRITE_OFTEN] {
-        assert_eq!(policy.classes_for(usage), default.classes_for(usage));
+        assert_eq!(policy.sources_for(usage).classes, default.sources_for(usage).classes);
     }
-    assert_eq!(default.classes_for(Usage::empty()).first(), Some(&HeapClass::System));
+    assert_eq!(default.sources_for(Usage::empty()).classes.first(), Some(&HeapClass::System));
+    let uncached = default.sources_for(Usage::GPU_TEXTURE);
+    assert_eq!(
+        uncached.classes[..uncached.asked_for],
+        [HeapClass::SystemUncached, HeapClass::System]
+    );
+    let cached = default.sources_for(Usage::GPU_TEXTURE | Usage::CPU_READ_RARELY);
+    assert_eq!(cached.classes[..cached.asked_for], [HeapClass::System]);
 }
 
 #[test]
 fn no_line_takes_a_protected_buffer_out_of_the_secure_heaps() {
     let policy = policy("usage VIDEO_DECODER contiguous\nusage any system");
     for other in [Usage::empty(), Usage::VIDEO_DECODER, Usage::GPU_TEXTURE] {
-        assert_eq!(policy.classes_for(Usage::PROTECTED | other), [HeapClass::Secure]);
+        assert_eq!(policy.sources_for(Usage::PROTECTED | other).classes, [HeapClass::Secure]);
     }
 }
 

@@ -252,6 +252,6 @@ proptest! {
 
     #[test]
     fn every_buffer_has_a_class_to_come_from(policy in policies(), bits in any::<u64>()) {
-        prop_assert!(!policy.classes_for(Usage::from_bits_retain(bits)).is_empty());
+        prop_assert!(!policy.sources_for(Usage::from_bits_retain(bits)).classes.is_empty());
     }
 }

@@ -20,6 +20,16 @@ pub(super) const ANY_USAGE: [HeapClass; 5] = [
     HeapClass::Shmem,
 ];
 
+/// The same for a buffer that the CPU neither reads nor writes: where the kernel has memory that the
+/// CPU does not cache, nobody has to maintain a cache for it.
+pub(super) const NO_CPU_USAGE: [HeapClass; 5] = [
+    HeapClass::SystemUncached,
+    HeapClass::System,
+    HeapClass::Contiguous,
+    HeapClass::Udmabuf,
+    HeapClass::Shmem,
+];
+
 /// What protected buffers come from, whatever the policy says.
 pub(super) const PROTECTED_USAGE: [HeapClass; 1] = [HeapClass::Secure];
 
@@ -64,10 +74,26 @@ pub struct UsageRule {
     pub classes: Vec<HeapClass>,
 }
 
+/// Where a buffer comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sources<'policy> {
+    /// The classes that serve it, the best first; at least one.
+    pub classes: &'policy [HeapClass],
+    /// How many of them, from the first, are what the buffer's usage asks for; the others are
+    /// fallbacks.
+    pub asked_for: usize,
+}
+
 impl UsageRule {
     /// The rule for everything that no line speaks of.
     pub(super) fn any() -> UsageRule {
         UsageRule { usage: Usage::empty(), classes: ANY_USAGE.to_vec() }
+    }
+
+    /// Whether it is the rule for everything that no line speaks of, and as it would be without a
+    /// file.
+    pub(super) fn is_default(&self) -> bool {
+        self.usage.is_empty() && self.classes == ANY_USAGE
     }
 
     /// Whether the rule is for a buffer: one that has any of the rule's usages. What the CPU does
