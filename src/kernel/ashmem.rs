@@ -11,8 +11,7 @@
 //!   [`Identity`](crate::identity::Identity), are the same for every region of the system. They
 //!   prove nothing. [`inode`] tells regions apart.
 //! - Size and name can be changed by any holder until the first mapping, whoever makes it, and by
-//!   nobody after. [`Ashmem::create`] maps once, so that those of ours are fixed; for foreign
-//!   regions [`Mapping`] asks again when it has mapped.
+//!   nobody after. [`fix`] maps once; [`Ashmem::create`] did, for those of ours.
 //!
 //! Size, name, protection and pins belong to the region: all descriptors of it share them. The
 //! answer to an ioctl is an `int`, also where the driver says `long`: of a size of 2 GiB and more
@@ -137,9 +136,7 @@ impl Ashmem {
         unsafe { ioctl::set_name(fd.as_raw_fd(), &c_name) }.map_err(refuse)?;
         // SAFETY: the descriptor is open, and the argument is the size itself.
         unsafe { ioctl::set_size(fd.as_raw_fd(), size) }.map_err(refuse)?;
-        // The first mapping makes the memory, and with that both are fixed.
-        Mapping::<ReadOnly>::new(fd.as_fd(), bytes.min(page_size()))
-            .map_err(|error| refuse(error.errno))?;
+        fix(fd.as_fd()).map_err(|error| refuse(error.errno))?;
         Ok(Ashmem(fd))
     }
 
@@ -205,6 +202,19 @@ pub fn size_of(fd: BorrowedFd<'_>) -> Result<Option<u64>, KernelError> {
         Err(Errno::ENOTTY | Errno::EINVAL) => Ok(None),
         Err(errno) => Err(KernelError::new(context(), errno)),
     }
+}
+
+/// Makes a region's memory, if no mapping has yet, so that its size and name are fixed, and gives
+/// the size in bytes. Pages come when they are touched, as always.
+pub fn fix(fd: BorrowedFd<'_>) -> Result<u64, KernelError> {
+    let context = || "fix the size of an ashmem region".to_owned();
+    let bytes = size(fd).map_err(KernelError::context(context))?;
+    if bytes == 0 {
+        return Err(KernelError::new(context() + " that has none", Errno::EINVAL));
+    }
+    // Mapping is what does it, whatever is mapped.
+    drop(Mapping::<ReadOnly>::new(fd, bytes.min(page_size()))?);
+    size(fd).map_err(KernelError::context(context))
 }
 
 /// The inode of a region's memory: the same for every descriptor of it, another for every other
@@ -337,6 +347,7 @@ mod tests {
     use crate::memfd::Memfd;
     use crate::meminfo::MemInfo;
     use berth_facilities::{missing, Facility};
+    use berth_facilities::{missing, Facility};
     use nix::fcntl::{fcntl, FcntlArg, FdFlag};
     use proptest::prelude::*;
 
@@ -427,6 +438,21 @@ mod tests {
         // A peer may have set any number, also one that is no answer.
         set_size(unmapped.as_fd(), -5000).unwrap();
         assert_eq!(identity::size(unmapped.as_fd()).unwrap_err().errno, Errno::EOVERFLOW);
+    }
+
+    #[test]
+    #[ignore = "needs ashmem"]
+    fn the_size_of_a_foreign_region_can_be_fixed() {
+        if missing(Facility::Ashmem) {
+            return;
+        }
+        let foreign = open().unwrap();
+        assert_eq!(fix(foreign.as_fd()).unwrap_err().errno, Errno::EINVAL);
+        set_size(foreign.as_fd(), 4096).unwrap();
+        set_size(foreign.as_fd(), 10_000).unwrap();
+        assert_eq!(fix(foreign.as_fd()).unwrap(), 10_000);
+        assert_eq!(set_size(foreign.as_fd(), 4096), Err(Errno::EINVAL));
+        assert_eq!(fix(foreign.as_fd()).unwrap(), 10_000);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 pub mod ashmem;
 pub mod cpu_access;
+pub mod descriptor;
 pub mod descriptor_limit;
 pub mod device_nodes;
 pub mod dma_buf;
