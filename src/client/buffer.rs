@@ -196,7 +196,8 @@ impl Buffer {
 
     fn map_as<P: Protection>(&self) -> Result<MappedBuffer<'_, P>, Error> {
         let mapping = Mapping::new(self.fd.as_fd(), self.size())?;
-        Ok(MappedBuffer { buffer: self, mapping })
+        let dma_buf = self.kind.layout.dmaBuf.then(|| self.fd.as_fd());
+        Ok(MappedBuffer::new(mapping, dma_buf))
     }
 
     /// Lets the buffer stay in its session when the handle goes.
@@ -238,14 +239,21 @@ impl Drop for Buffer {
     }
 }
 
-/// A mapped buffer; unmapped when dropped.
+/// A mapped buffer, or a mapped range of [`ForeignMemory`](crate::ForeignMemory); unmapped when
+/// dropped.
 #[derive(Debug)]
 pub struct MappedBuffer<'buffer, P: Protection> {
-    buffer: &'buffer Buffer,
     mapping: Mapping<P>,
+    /// What needs brackets; `None` for memory that only CPUs share.
+    dma_buf: Option<BorrowedFd<'buffer>>,
 }
 
-impl<P: Protection> MappedBuffer<'_, P> {
+impl<'buffer, P: Protection> MappedBuffer<'buffer, P> {
+    /// A mapping of a dma-buf, or of memory that only CPUs share.
+    pub(crate) fn new(mapping: Mapping<P>, dma_buf: Option<BorrowedFd<'buffer>>) -> Self {
+        MappedBuffer { mapping, dma_buf }
+    }
+
     /// The mapped bytes: those that were asked for.
     pub fn size(&self) -> usize {
         self.mapping.size()
@@ -264,10 +272,9 @@ impl<P: Protection> MappedBuffer<'_, P> {
     }
 
     fn begin(&self, direction: Direction) -> Result<CpuAccess<'_>, Error> {
-        if self.buffer.kind.layout.dmaBuf {
-            Ok(CpuAccess::begin(self.buffer.fd.as_fd(), direction)?)
-        } else {
-            Ok(CpuAccess::coherent(direction))
+        match self.dma_buf {
+            Some(fd) => Ok(CpuAccess::begin(fd, direction)?),
+            None => Ok(CpuAccess::coherent(direction)),
         }
     }
 }

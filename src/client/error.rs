@@ -9,6 +9,8 @@ use berth_kernel::mapping::OutOfRange;
 use berth_kernel::KernelError;
 use hal_binder::Status;
 
+use crate::foreign::ForeignKind;
+
 /// The service's error codes, `AllocatorError` of the interface.
 pub use vendor_berth_allocator::aidl::vendor::berth::allocator::AllocatorError::AllocatorError as RefusalCode;
 
@@ -54,6 +56,15 @@ pub enum Error {
     /// The buffer may only be read.
     #[error("buffer {0} may only be read")]
     ReadOnly(i64),
+    /// The descriptor stands for nothing that could be mapped.
+    #[error("{0} is no memory to map")]
+    NoMemory(String),
+    /// The foreign memory may only be read.
+    #[error("{0} that may only be read")]
+    ForeignReadOnly(ForeignKind),
+    /// The foreign memory may be truncated under its mapping, which raises SIGBUS in whoever looks.
+    #[error("{0} that may be truncated while it is mapped: only if you vouch that nobody does")]
+    MayShrink(ForeignKind),
 }
 
 impl Error {

@@ -23,13 +23,15 @@
 //!
 //! A [`Buffer`] owns its place in the session and its descriptor, a [`MappedBuffer`] its mapping;
 //! both end with the value. A buffer that is not mapped has no bytes, and a mapped one shows them
-//! only inside of a bracket of CPU access.
+//! only inside of a bracket of CPU access. [`ForeignMemory`] is the same for memory that came from
+//! somewhere else.
 
 #![forbid(unsafe_code)]
 
 mod allocator;
 mod buffer;
 mod error;
+mod foreign;
 mod request;
 mod session;
 
@@ -40,6 +42,7 @@ pub use berth_kernel::mapping::{OutOfRange, ReadOnly, ReadWrite};
 pub use berth_layout::{PixelFormat, Usage};
 pub use buffer::{Buffer, MappedBuffer, ReadAccess, WriteAccess};
 pub use error::{Error, RefusalCode};
+pub use foreign::{ForeignKind, ForeignMemory};
 pub use request::BufferRequest;
 pub use session::{Session, SharePermit, Token};
 

@@ -9,7 +9,8 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{fcntl, FcntlArg, SealFlag};
+pub use nix::fcntl::SealFlag;
+use nix::fcntl::{fcntl, FcntlArg};
 use nix::sys::memfd::{memfd_create, MemFdCreateFlag};
 use nix::sys::stat::{fchmod, Mode};
 use nix::unistd::ftruncate;
@@ -22,8 +23,9 @@ pub const MAX_NAME_BYTES: usize = 249;
 /// `MFD_NOEXEC_SEAL` (`include/uapi/linux/memfd.h`, Linux 6.3): never executable, for good.
 const NOEXEC_SEAL: MemFdCreateFlag = MemFdCreateFlag::from_bits_retain(0x8);
 
-/// `F_SEAL_FUTURE_WRITE` (`include/uapi/linux/fcntl.h`, Linux 5.1); not in nix 0.27.
-const FUTURE_WRITE_SEAL: SealFlag = SealFlag::from_bits_retain(0x10);
+/// `F_SEAL_FUTURE_WRITE` (`include/uapi/linux/fcntl.h`, Linux 5.1): no write and no new writable
+/// mapping. Not in nix 0.27.
+pub const FUTURE_WRITE_SEAL: SealFlag = SealFlag::from_bits_retain(0x10);
 
 /// An owned memfd that can neither shrink nor grow.
 #[derive(Debug)]
