@@ -347,7 +347,6 @@ mod tests {
     use crate::memfd::Memfd;
     use crate::meminfo::MemInfo;
     use berth_facilities::{missing, Facility};
-    use berth_facilities::{missing, Facility};
     use nix::fcntl::{fcntl, FcntlArg, FdFlag};
     use proptest::prelude::*;
 
