@@ -18,6 +18,7 @@ use crate::protocol::WriteRoads;
 use crate::protocol::{
     Answer, Ask, Capabilities, Descriptor, Figures, Handle, Held, Info, Proof, Sweep,
 };
+use crate::protocol::{Fence, FenceHandle, FenceState, Fences, Picture, SwSync, Vgem, Vkms};
 
 /// Android's uid `system`, under which the HAL runs.
 pub const SYSTEM: u32 = 1000;
@@ -483,5 +484,97 @@ impl Client {
     /// Drops the session.
     pub fn drop_session(&self) {
         self.done(Ask::DropSession).expect("a drop");
+    }
+}
+
+/// Fences, and drivers that are not ours.
+impl Client {
+    /// Asks for what cannot be had, and answers why.
+    pub fn fails(&self, ask: Ask) -> String {
+        self.begin(&ask);
+        match self.finish() {
+            Answer::Failed(message) => message,
+            other => panic!("{ask:?}: {other:?}"),
+        }
+    }
+
+    /// Waits until the process sleeps in a function of the kernel whose name contains this.
+    pub fn await_sleep_in(&self, device: &Device, function: &str) {
+        let path = format!("/proc/{}/wchan", self.child.borrow().id());
+        device.await_true(&format!("a sleep in {function}"), || {
+            let asleep = fs::read_to_string(&path).expect("the process is alive");
+            asleep.contains(function).then_some(())
+        });
+    }
+
+    fn fence_held(&self, ask: Ask) -> FenceHandle {
+        match self.ask(ask).expect("a fence") {
+            Answer::FenceHeld(fence) => fence,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What a writer of a buffer, or a reader, has to wait for.
+    pub fn fences_of(&self, handle: Handle, for_writer: bool) -> FenceHandle {
+        self.fence_held(Ask::Fences(Fences::Of(handle, for_writer)))
+    }
+
+    /// The same at this moment, and its state only.
+    pub fn fence_state_of(&self, handle: Handle, for_writer: bool) -> FenceState {
+        self.fence(self.fences_of(handle, for_writer)).state
+    }
+
+    /// Makes others wait for a fence: all of them, or those who write.
+    pub fn import_fence(&self, fence: FenceHandle, handle: Handle, of_writer: bool) {
+        self.done(Ask::Fences(Fences::Into(fence, handle, of_writer))).expect("an import");
+    }
+
+    /// One fence of two.
+    pub fn merge_fences(&self, one: FenceHandle, other: FenceHandle, name: &str) -> FenceHandle {
+        self.fence_held(Ask::Fences(Fences::Merge(one, other, name.to_owned())))
+    }
+
+    /// What has become of a fence.
+    pub fn fence(&self, fence: FenceHandle) -> Fence {
+        match self.ask(Ask::Fences(Fences::Await(fence, 0))).expect("a state") {
+            Answer::Fence(fence) => fence,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Asks vgem to do something.
+    pub fn vgem(&self, ask: Vgem) {
+        self.done(Ask::Vgem(ask)).expect("vgem's work");
+    }
+
+    /// What memory it is that vgem gives out for a buffer that it took.
+    pub fn exported_by_vgem(&self, handle: Handle) -> (u64, u64) {
+        match self.ask(Ask::Vgem(Vgem::Export(handle))).expect("an export") {
+            Answer::Identity(device, inode) => (device, inode),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A fence of sw_sync that is signalled when the timeline reaches a value.
+    pub fn sw_sync_fence(&self, value: u32) -> FenceHandle {
+        self.fence_held(Ask::SwSync(SwSync::Fence(value)))
+    }
+
+    /// Asks sw_sync to do something.
+    pub fn sw_sync(&self, ask: SwSync) {
+        self.done(Ask::SwSync(ask)).expect("sw_sync's work");
+    }
+
+    /// The formats that vkms can show.
+    pub fn display_formats(&self) -> Vec<u32> {
+        match self.ask(Ask::Vkms(Vkms::Formats)).expect("formats") {
+            Answer::Formats(formats) => formats,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Lets vkms show an image and write what is seen into a frame.
+    pub fn show(&self, image: &Picture, frame: &Picture) {
+        self.done(Ask::Vkms(Vkms::Show(image.clone(), frame.clone()))).expect("a frame");
     }
 }

@@ -115,6 +115,8 @@ pub struct Info {
     pub flags: i32,
     /// Whether it may only be read.
     pub read_only: bool,
+    /// From one layer of an image to the next, in bytes.
+    pub layer_stride: i64,
     /// Planes of an image.
     pub planes: Vec<Plane>,
 }
@@ -222,6 +224,92 @@ pub struct Capabilities {
     pub max_sessions_per_uid: i32,
 }
 
+/// A fence that the client holds as a sync file, by a number of its own.
+pub type FenceHandle = u64;
+
+/// What has become of a fence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FenceState {
+    /// A device is at work still.
+    Pending,
+    /// Done.
+    Signalled,
+    /// Over, with this errno.
+    Failed(i32),
+}
+
+/// What the kernel says of a sync file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fence {
+    /// For people.
+    pub name: String,
+    /// Of all of it.
+    pub state: FenceState,
+    /// Of each fence in it: the driver, the timeline, the state, and whether it has a time.
+    pub parts: Vec<(String, String, FenceState, bool)>,
+}
+
+/// What a test asks of fences.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fences {
+    /// Export those of a buffer, as a writer of it waits for them or as a reader.
+    Of(Handle, bool),
+    /// Import one into a buffer, as a writer's or as a reader's.
+    Into(FenceHandle, Handle, bool),
+    /// Make one of two, under a name.
+    Merge(FenceHandle, FenceHandle, String),
+    /// Wait for one, at most so many milliseconds, and say what has become of it.
+    Await(FenceHandle, u64),
+}
+
+/// What a test asks of vgem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Vgem {
+    /// Take a buffer.
+    Import(Handle),
+    /// Give out a descriptor of what it took, and say what memory that is.
+    Export(Handle),
+    /// Go to work on the buffer, writing it or reading it.
+    Attach(Handle, bool),
+    /// Be done with it.
+    Signal(Handle),
+    /// Let go of the buffer.
+    Drop(Handle),
+}
+
+/// What a test asks of sw_sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SwSync {
+    /// Make a fence that is signalled when the timeline reaches a value; it begins at 0.
+    Fence(u32),
+    /// Move the timeline on.
+    Advance(u32),
+    /// Close the timeline.
+    Close,
+}
+
+/// An image as a display is told of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Picture {
+    /// The buffer.
+    pub handle: Handle,
+    /// The code of `drm_fourcc.h`.
+    pub fourcc: u32,
+    /// Width and height in pixels.
+    pub size: (u16, u16),
+    /// Offset and stride of each plane, in bytes.
+    pub planes: Vec<(u32, u32)>,
+}
+
+/// What a test asks of vkms.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Vkms {
+    /// The formats that it can show, by the codes of `drm_fourcc.h`.
+    Formats,
+    /// Show the one and write what is seen into the other.
+    Show(Picture, Picture),
+}
+
 /// What a test asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask {
@@ -285,6 +373,14 @@ pub enum Ask {
     Close,
     /// Drop the session and all buffers.
     DropSession,
+    /// Of a buffer, or by themselves.
+    Fences(Fences),
+    /// A driver that takes buffers.
+    Vgem(Vgem),
+    /// A driver that makes fences.
+    SwSync(SwSync),
+    /// A display.
+    Vkms(Vkms),
 }
 
 /// What the client answers.
@@ -318,6 +414,14 @@ pub enum Answer {
     Ids(Vec<i64>),
     /// See the question.
     Count(usize),
+    /// See the question.
+    FenceHeld(FenceHandle),
+    /// See the question.
+    Fence(Fence),
+    /// `st_dev` and `st_ino`.
+    Identity(u64, u64),
+    /// See the question.
+    Formats(Vec<u32>),
     /// The service refused, with this code and message.
     Refused(i32, String),
     /// Anything else went wrong.

@@ -15,6 +15,7 @@ mod lane;
 mod limits;
 mod refusals;
 mod regions;
+mod second_driver;
 mod sharing;
 
 /// Values of `AllocatorError`.
@@ -40,6 +41,10 @@ mod format {
     use vendor_berth_allocator::aidl::vendor::berth::allocator::PixelFormat::PixelFormat;
 
     pub const RGBA_8888: i32 = PixelFormat::RGBA_8888.0;
+    pub const RGBX_8888: i32 = PixelFormat::RGBX_8888.0;
+    pub const BGRA_8888: i32 = PixelFormat::BGRA_8888.0;
+    pub const RGBA_FP16: i32 = PixelFormat::RGBA_FP16.0;
+    pub const RGBA_10101010: i32 = PixelFormat::RGBA_10101010.0;
     pub const RGB_565: i32 = PixelFormat::RGB_565.0;
     pub const YCRCB_420_SP: i32 = PixelFormat::YCRCB_420_SP.0;
     pub const YCBCR_420_888: i32 = PixelFormat::YCBCR_420_888.0;

@@ -15,6 +15,7 @@ use anyhow::{bail, ensure, Context, Result};
 use berth_client::{Access, Allocator, Buffer, Error, RefusalCode, Session, SharePermit, Token};
 use berth_end_to_end::protocol::{Answer, Ask, Capabilities, Figures, Handle, Held};
 
+use crate::drivers::Drivers;
 use crate::sweep::sweep;
 use crate::{kernel, wire};
 
@@ -28,6 +29,7 @@ pub struct Client {
     session: Option<Open>,
     buffers: HashMap<Handle, Buffer>,
     next: Handle,
+    drivers: Drivers,
 }
 
 struct Open {
@@ -231,6 +233,10 @@ impl Client {
                 self.session = None;
                 Answer::Done
             }
+            Ask::Fences(ask) => self.drivers.fences(ask, &self.buffers)?,
+            Ask::Vgem(ask) => self.drivers.vgem(ask, &self.buffers)?,
+            Ask::SwSync(ask) => self.drivers.sw_sync(ask)?,
+            Ask::Vkms(ask) => self.drivers.vkms(ask, &self.buffers)?,
         })
     }
 

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod drivers;
 mod kernel;
 mod sweep;
 mod wire;

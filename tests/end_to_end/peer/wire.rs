@@ -73,6 +73,7 @@ pub fn info(info: &BufferInfo) -> Info {
         inode: info.inode,
         flags: info.flags,
         read_only: info.access == Access::READ_ONLY,
+        layer_stride: info.layout.layerStrideInBytes,
         planes: info
             .layout
             .planes

@@ -1,0 +1,223 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Our buffers in the hands of drivers that are not ours: vgem takes them and attaches fences, the
+//! fences of sw_sync are signalled by the test, and vkms is a display (`display`).
+
+mod display;
+
+use berth_end_to_end::facilities::{missing, missing_any, Facility};
+use berth_end_to_end::harness::{Client, Device, APP, OTHER_APP};
+use berth_end_to_end::protocol::{Answer, Ask, Descriptor, FenceState, Fences, Held, SwSync, Vgem};
+
+const ENOENT: i32 = 2;
+
+/// What vgem, and a dma-buf to give it, take.
+const VGEM: &[Facility] = &[Facility::DmaHeapSystem, Facility::Vgem];
+const VGEM_AND_FENCES: &[Facility] =
+    &[Facility::DmaHeapSystem, Facility::Vgem, Facility::SyncFiles];
+const SW_SYNC_AND_FENCES: &[Facility] =
+    &[Facility::DmaHeapSystem, Facility::SwSync, Facility::SyncFiles];
+
+/// References to the buffer that the kernel counts.
+fn holders(client: &Client, held: &Held) -> u64 {
+    client.proof(held.handle).dma_buf.expect("a dma-buf").1
+}
+
+#[test]
+fn vgem_takes_a_buffer_gives_out_the_same_memory_and_lets_go() {
+    if missing_any(VGEM) {
+        return;
+    }
+    let device = Device::start();
+    let client = device.client(APP).with_session();
+    let buffer = client.allocate_one(&Descriptor::linear(1 << 16));
+    let before = holders(&client, &buffer);
+    client.vgem(Vgem::Import(buffer.handle));
+    let held = holders(&client, &buffer);
+    assert!(held > before, "{held} holders, {before} before");
+    let memory = client.proof(buffer.handle).identity;
+    assert_eq!(client.exported_by_vgem(buffer.handle), memory);
+    assert_eq!(holders(&client, &buffer), held, "what was given out is closed");
+    client.vgem(Vgem::Drop(buffer.handle));
+    assert_eq!(holders(&client, &buffer), before);
+}
+
+#[test]
+fn memory_that_a_driver_holds_outlives_the_buffer() {
+    if missing_any(VGEM) {
+        return;
+    }
+    let device = Device::start();
+    let client = device.client(APP).with_session();
+    let buffer = client.allocate_one(&Descriptor::linear(1 << 16));
+    let memory = client.proof(buffer.handle).identity;
+    client.vgem(Vgem::Import(buffer.handle));
+    client.drop_buffer(buffer.handle);
+    assert_eq!(client.session_figures().unwrap().buffers, 0);
+    assert_eq!(client.exported_by_vgem(buffer.handle), memory);
+}
+
+#[test]
+fn a_writing_driver_holds_readers_and_writers_until_it_is_done() {
+    if missing_any(VGEM_AND_FENCES) {
+        return;
+    }
+    let device = Device::start();
+    let client = device.client(APP).with_session();
+    let buffer = client.allocate_one(&Descriptor::linear(4096)).handle;
+    client.vgem(Vgem::Import(buffer));
+    for for_writer in [false, true] {
+        assert_eq!(client.fence_state_of(buffer, for_writer), FenceState::Signalled, "idle");
+    }
+    client.vgem(Vgem::Attach(buffer, true));
+    let both = [client.fences_of(buffer, false), client.fences_of(buffer, true)];
+    for fence in both {
+        let fence = client.fence(fence);
+        let part = ("vgem".to_owned(), "unbound".to_owned(), FenceState::Pending, false);
+        assert_eq!((fence.state, fence.parts), (FenceState::Pending, vec![part]));
+    }
+    let refusal = client.fails(Ask::Vgem(Vgem::Attach(buffer, false)));
+    assert!(refusal.contains("EBUSY"), "{refusal}");
+    client.vgem(Vgem::Signal(buffer));
+    for fence in both {
+        let fence = client.fence(fence);
+        assert_eq!(fence.state, FenceState::Signalled);
+        assert!(fence.parts.iter().all(|part| part.3), "a time: {fence:?}");
+    }
+}
+
+#[test]
+fn a_reading_driver_holds_writers_only() {
+    if missing_any(VGEM_AND_FENCES) {
+        return;
+    }
+    let device = Device::start();
+    let client = device.client(APP).with_session();
+    let buffer = client.allocate_one(&Descriptor::linear(4096)).handle;
+    client.write(buffer, 0, b"shown");
+    client.vgem(Vgem::Import(buffer));
+    client.vgem(Vgem::Attach(buffer, false));
+    let writer = client.fences_of(buffer, true);
+    assert_eq!(client.fence_state_of(buffer, false), FenceState::Signalled);
+    assert_eq!(client.read(buffer, 0, 5), b"shown");
+    assert_eq!(client.fence(writer).state, FenceState::Pending, "the CPU read did not wait");
+    client.vgem(Vgem::Signal(buffer));
+    assert_eq!(client.fence(writer).state, FenceState::Signalled);
+}
+
+#[test]
+fn cpu_and_fence_wait_for_the_driver_of_another_process() {
+    if missing_any(VGEM_AND_FENCES) {
+        return;
+    }
+    let device = Device::start();
+    let owner = device.client(APP).with_session();
+    let taker = device.client(OTHER_APP).with_session();
+    let ours = owner.allocate_one(&Descriptor::linear(4096)).handle;
+    owner.write(ours, 0, b"drawn");
+    let theirs = taker.acquire(owner.share(ours, OTHER_APP)).unwrap().handle;
+    owner.vgem(Vgem::Import(ours));
+
+    owner.vgem(Vgem::Attach(ours, true));
+    let fence = taker.fences_of(theirs, false);
+    taker.begin(&Ask::Fences(Fences::Await(fence, 60_000)));
+    taker.await_sleep_in(&device, "poll");
+    owner.vgem(Vgem::Signal(ours));
+    let Answer::Fence(over) = taker.finish() else { panic!("no fence") };
+    assert_eq!(over.state, FenceState::Signalled);
+
+    owner.vgem(Vgem::Attach(ours, true));
+    taker.begin(&Ask::Read(theirs, 0, 5));
+    taker.await_sleep_in(&device, "dma_fence");
+    owner.vgem(Vgem::Signal(ours));
+    assert_eq!(taker.finish(), Answer::Bytes(b"drawn".to_vec()));
+}
+
+#[test]
+fn a_buffer_says_whether_its_kernel_has_sync_files() {
+    let device = Device::start();
+    let client = device.client(APP).with_session();
+    let buffer = client.allocate_one(&Descriptor::linear(4096));
+    for for_writer in [false, true] {
+        let ask = Fences::Of(buffer.handle, for_writer);
+        let refusal = match (buffer.info.dma_buf, Facility::SyncFiles.is_here()) {
+            (true, true) => {
+                let state = client.fence_state_of(buffer.handle, for_writer);
+                assert_eq!(state, FenceState::Signalled);
+                continue;
+            }
+            (true, false) => "takes Linux 6.0",
+            (false, _) => "Not a typewriter",
+        };
+        let message = client.fails(Ask::Fences(ask));
+        assert!(message.contains(refusal), "{message}");
+    }
+}
+
+#[test]
+fn fences_merge_and_fail_with_their_timeline() {
+    if missing(Facility::SwSync) {
+        return;
+    }
+    let device = Device::start();
+    // debugfs is root's.
+    let client = device.client(0);
+    let (early, late) = (client.sw_sync_fence(1), client.sw_sync_fence(2));
+    let merged = client.merge_fences(early, late, "both");
+    client.sw_sync(SwSync::Advance(1));
+    assert_eq!(client.fence(early).state, FenceState::Signalled);
+    let both = client.fence(merged);
+    assert_eq!((both.name.as_str(), both.state), ("both", FenceState::Pending));
+    // The name of the timeline is its process's.
+    let (driver, timeline, ..) = &both.parts[0];
+    assert_eq!((driver.as_str(), timeline.as_str()), ("sw_sync", "berth-peer"));
+    client.sw_sync(SwSync::Close);
+    for fence in [late, merged] {
+        assert_eq!(client.fence(fence).state, FenceState::Failed(ENOENT));
+    }
+    assert_eq!(client.fence(early).state, FenceState::Signalled, "what is over stays so");
+}
+
+#[test]
+fn a_fence_from_elsewhere_holds_the_users_of_a_buffer() {
+    if missing_any(SW_SYNC_AND_FENCES) {
+        return;
+    }
+    let device = Device::start();
+    let client = device.client(0).with_session();
+    let buffer = client.allocate_one(&Descriptor::linear(4096)).handle;
+    client.import_fence(client.sw_sync_fence(1), buffer, false);
+    assert_eq!(client.fence_state_of(buffer, false), FenceState::Signalled);
+    assert_eq!(client.fence_state_of(buffer, true), FenceState::Pending);
+    client.import_fence(client.sw_sync_fence(2), buffer, true);
+    let both = [client.fences_of(buffer, false), client.fences_of(buffer, true)];
+    for fence in both {
+        let fence = client.fence(fence);
+        assert_eq!(fence.state, FenceState::Pending);
+        assert!(fence.parts.iter().all(|part| part.0 == "sw_sync"), "{fence:?}");
+    }
+    client.sw_sync(SwSync::Advance(1));
+    assert_eq!(client.fence_state_of(buffer, false), FenceState::Pending);
+    client.sw_sync(SwSync::Advance(1));
+    assert!(both.iter().all(|fence| client.fence(*fence).state == FenceState::Signalled));
+    assert_eq!(client.fence_state_of(buffer, true), FenceState::Signalled);
+}
+
+#[test]
+fn vgem_does_not_begin_before_a_fence_from_elsewhere_is_over() {
+    if missing_any(VGEM_AND_FENCES) || missing(Facility::SwSync) {
+        return;
+    }
+    let device = Device::start();
+    let client = device.client(0).with_session();
+    let buffer = client.allocate_one(&Descriptor::linear(4096)).handle;
+    client.vgem(Vgem::Import(buffer));
+    client.import_fence(client.sw_sync_fence(1), buffer, false);
+    let refusal = client.fails(Ask::Vgem(Vgem::Attach(buffer, true)));
+    assert!(refusal.contains("EBUSY"), "{refusal}");
+    client.sw_sync(SwSync::Advance(1));
+    client.vgem(Vgem::Attach(buffer, true));
+    assert_eq!(client.fence_state_of(buffer, false), FenceState::Pending);
+    client.vgem(Vgem::Signal(buffer));
+}

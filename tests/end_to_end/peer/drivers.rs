@@ -1,0 +1,169 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! What the client does with drivers that are not ours, and with fences.
+
+use std::collections::HashMap;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use berth_client::{Buffer, Direction, Identity};
+use berth_end_to_end::protocol::{self, Answer, Fence, FenceHandle, Fences, Handle, SwSync};
+use berth_kernel::sync_file::{FenceState, SyncFile};
+use berth_virtual_drivers::node::Imported;
+use berth_virtual_drivers::sw_sync::Timeline;
+use berth_virtual_drivers::vgem::{self, Vgem};
+use berth_virtual_drivers::vkms::{Display, Picture};
+
+/// What the client holds of them; opened when first asked for.
+#[derive(Default)]
+pub struct Drivers {
+    fences: HashMap<FenceHandle, SyncFile>,
+    next: FenceHandle,
+    timeline: Option<Timeline>,
+    vgem: Option<Vgem>,
+    at_vgem: HashMap<Handle, AtVgem>,
+    display: Option<Display>,
+}
+
+/// A buffer that vgem took, and the work that it has not finished.
+struct AtVgem {
+    imported: Imported,
+    work: Option<vgem::Fence>,
+}
+
+type Buffers = HashMap<Handle, Buffer>;
+
+impl Drivers {
+    /// Does what is asked of fences.
+    pub fn fences(&mut self, ask: Fences, buffers: &Buffers) -> Result<Answer> {
+        Ok(match ask {
+            Fences::Of(handle, for_writer) => {
+                let buffer = buffer(buffers, handle)?;
+                self.hold(SyncFile::of_dma_buf(buffer.as_fd(), direction(for_writer))?)
+            }
+            Fences::Into(fence, handle, of_writer) => {
+                let buffer = buffer(buffers, handle)?;
+                self.fence(fence)?.import_into(buffer.as_fd(), direction(of_writer))?;
+                Answer::Done
+            }
+            Fences::Merge(one, other, name) => {
+                let merged = self.fence(one)?.merge(self.fence(other)?, &name)?;
+                self.hold(merged)
+            }
+            Fences::Await(fence, milliseconds) => {
+                let fence = self.fence(fence)?;
+                fence.wait(Some(Duration::from_millis(milliseconds)))?;
+                Answer::Fence(described(fence)?)
+            }
+        })
+    }
+
+    /// Does what is asked of vgem.
+    pub fn vgem(&mut self, ask: protocol::Vgem, buffers: &Buffers) -> Result<Answer> {
+        if self.vgem.is_none() {
+            self.vgem = Some(Vgem::open()?);
+        }
+        let vgem = self.vgem.as_ref().context("no vgem")?;
+        let at_vgem = &mut self.at_vgem;
+        match ask {
+            protocol::Vgem::Import(handle) => {
+                let imported = vgem.import(buffer(buffers, handle)?.as_fd())?;
+                at_vgem.insert(handle, AtVgem { imported, work: None });
+            }
+            protocol::Vgem::Export(handle) => {
+                let exported = at_vgem.get(&handle).context("not at vgem")?.imported.export()?;
+                let identity = Identity::of(exported.as_fd())?;
+                return Ok(Answer::Identity(identity.device, identity.inode));
+            }
+            protocol::Vgem::Attach(handle, writes) => {
+                let at_vgem = at_vgem.get_mut(&handle).context("not at vgem")?;
+                at_vgem.work = Some(vgem.attach(&at_vgem.imported, writes)?);
+            }
+            protocol::Vgem::Signal(handle) => {
+                let at_vgem = at_vgem.get_mut(&handle).context("not at vgem")?;
+                vgem.signal(at_vgem.work.take().context("vgem is not at work")?)?;
+            }
+            protocol::Vgem::Drop(handle) => {
+                at_vgem.remove(&handle).context("not at vgem")?;
+            }
+        }
+        Ok(Answer::Done)
+    }
+
+    /// Does what is asked of sw_sync.
+    pub fn sw_sync(&mut self, ask: SwSync) -> Result<Answer> {
+        if self.timeline.is_none() {
+            self.timeline = Some(Timeline::open()?);
+        }
+        let timeline = self.timeline.as_ref().context("no timeline")?;
+        match ask {
+            SwSync::Fence(value) => {
+                let fence = timeline.fence(value)?;
+                return Ok(self.hold(fence));
+            }
+            SwSync::Advance(by) => timeline.advance(by)?,
+            SwSync::Close => self.timeline = None,
+        }
+        Ok(Answer::Done)
+    }
+
+    /// Does what is asked of vkms.
+    pub fn vkms(&mut self, ask: protocol::Vkms, buffers: &Buffers) -> Result<Answer> {
+        if self.display.is_none() {
+            self.display = Some(Display::open()?);
+        }
+        let display = self.display.as_ref().context("no display")?;
+        Ok(match ask {
+            protocol::Vkms::Formats => Answer::Formats(display.formats().to_vec()),
+            protocol::Vkms::Show(image, frame) => {
+                display.show(&picture(buffers, &image)?, &picture(buffers, &frame)?)?;
+                Answer::Done
+            }
+        })
+    }
+
+    fn hold(&mut self, fence: SyncFile) -> Answer {
+        self.next += 1;
+        self.fences.insert(self.next, fence);
+        Answer::FenceHeld(self.next)
+    }
+
+    fn fence(&self, handle: FenceHandle) -> Result<&SyncFile> {
+        self.fences.get(&handle).context("no such fence here")
+    }
+}
+
+fn buffer(buffers: &Buffers, handle: Handle) -> Result<&Buffer> {
+    buffers.get(&handle).context("no such buffer here")
+}
+
+fn picture<'a>(buffers: &'a Buffers, asked: &'a protocol::Picture) -> Result<Picture<'a>> {
+    let dma_buf = buffer(buffers, asked.handle)?.as_fd();
+    Ok(Picture { dma_buf, fourcc: asked.fourcc, size: asked.size, planes: &asked.planes })
+}
+
+fn direction(writes: bool) -> Direction {
+    if writes {
+        Direction::Write
+    } else {
+        Direction::Read
+    }
+}
+
+fn described(fence: &SyncFile) -> Result<Fence> {
+    let info = fence.info()?;
+    let parts = info.fences.into_iter().map(|part| {
+        (part.driver, part.timeline, state(part.state), part.signalled_at_ns.is_some())
+    });
+    Ok(Fence { name: info.name, state: state(info.state), parts: parts.collect() })
+}
+
+fn state(state: FenceState) -> protocol::FenceState {
+    match state {
+        FenceState::Pending => protocol::FenceState::Pending,
+        FenceState::Signalled => protocol::FenceState::Signalled,
+        FenceState::Failed(errno) => protocol::FenceState::Failed(errno as i32),
+    }
+}
