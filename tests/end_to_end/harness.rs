@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{chown, PermissionsExt};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::mpsc::{channel, Receiver};
 use std::thread;
@@ -28,6 +28,9 @@ pub const APP: u32 = 10_001;
 pub const OTHER_APP: u32 = 10_002;
 /// A third.
 pub const THIRD_APP: u32 = 10_003;
+
+/// The device's policy file, beside the programs.
+const POLICY_FILE: &str = "allocator.policy";
 
 /// How long an answer may take; under emulation a call takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -60,39 +63,12 @@ impl Device {
 
     /// The same on a device that has this policy file.
     pub fn start_with_policy(policy: &str) -> Device {
-        let built = PathBuf::from(variable("BERTH_BIN_DIR"));
-        let folder = tempfile::tempdir().expect("a folder for the test");
-        let sockets = folder.path().join("sockets");
-        fs::create_dir(&sockets).expect("a folder for sockets");
-        // Every uid reaches both, whatever the umask is.
-        for reached_by_all in [folder.path(), &sockets] {
-            fs::set_permissions(reached_by_all, fs::Permissions::from_mode(0o755)).expect("a mode");
-        }
-        chown(&sockets, Some(SYSTEM), Some(SYSTEM))
-            .expect("end-to-end tests give each process a uid, which takes root");
-        let transport = match variable("BERTH_TRANSPORT").as_str() {
-            "kernel" => "kernel".to_owned(),
-            "rpc" => format!("unix:{}", sockets.display()),
-            other => panic!("BERTH_TRANSPORT={other} is neither kernel nor rpc"),
-        };
-        // Other uids start these programs, and may not reach where they were built.
-        for program in ["berth-allocator-service", "berth-peer", "berthctl"] {
-            let (from, to) = (built.join(program), folder.path().join(program));
-            fs::copy(&from, &to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
-            fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).expect("its mode");
-        }
-        let programs = folder.path().to_owned();
-        let policy_file = folder.path().join("allocator.policy");
-        fs::write(&policy_file, policy).expect("a policy file");
-        let mut command = Command::new(programs.join("berth-allocator-service"));
-        command.env("BERTH_BINDER", &transport).env("RUST_LOG", "error");
-        command.env("BERTH_POLICY", &policy_file);
-        command.uid(SYSTEM).gid(SYSTEM).stdin(Stdio::null());
-        let service = command.spawn().expect("the HAL");
+        let Stage { folder, transport, programs } = Stage::prepare(policy);
+        let mut command = service(&programs, &transport);
         let device = Device {
+            service: RefCell::new(command.spawn().expect("the HAL")),
             transport,
             programs,
-            service: RefCell::new(service),
             observer: RefCell::default(),
             _folder: folder,
         };
@@ -100,6 +76,12 @@ impl Device {
         observer.service_figures();
         *device.observer.borrow_mut() = Some(observer);
         device
+    }
+
+    /// Starts the HAL on a device with a wrong policy file, and waits for its end.
+    pub fn fails_to_start(policy: &str) -> Output {
+        let Stage { folder: _folder, transport, programs } = Stage::prepare(policy);
+        service(&programs, &transport).output().expect("the HAL")
     }
 
     /// Starts a client's process under a uid.
@@ -165,6 +147,54 @@ impl Device {
         let ended = self.service.borrow_mut().try_wait().expect("the HAL's state");
         assert_eq!(ended, None, "the HAL ended");
     }
+}
+
+/// What a HAL needs before it starts.
+struct Stage {
+    folder: tempfile::TempDir,
+    transport: String,
+    programs: PathBuf,
+}
+
+impl Stage {
+    /// Puts programs, sockets and policy where every uid reaches them.
+    fn prepare(policy: &str) -> Stage {
+        let built = PathBuf::from(variable("BERTH_BIN_DIR"));
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let sockets = folder.path().join("sockets");
+        fs::create_dir(&sockets).expect("a folder for sockets");
+        // Every uid reaches both, whatever the umask is.
+        for reached_by_all in [folder.path(), &sockets] {
+            fs::set_permissions(reached_by_all, fs::Permissions::from_mode(0o755)).expect("a mode");
+        }
+        chown(&sockets, Some(SYSTEM), Some(SYSTEM))
+            .expect("end-to-end tests give each process a uid, which takes root");
+        let transport = match variable("BERTH_TRANSPORT").as_str() {
+            "kernel" => "kernel".to_owned(),
+            "rpc" => format!("unix:{}", sockets.display()),
+            other => panic!("BERTH_TRANSPORT={other} is neither kernel nor rpc"),
+        };
+        // Other uids start these programs, and may not reach where they were built.
+        for program in ["berth-allocator-service", "berth-peer", "berthctl"] {
+            let (from, to) = (built.join(program), folder.path().join(program));
+            fs::copy(&from, &to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+            fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).expect("its mode");
+        }
+        let programs = folder.path().to_owned();
+        let policy_file = programs.join(POLICY_FILE);
+        fs::write(&policy_file, policy).expect("a policy file");
+        fs::set_permissions(&policy_file, fs::Permissions::from_mode(0o644)).expect("its mode");
+        Stage { folder, transport, programs }
+    }
+}
+
+/// The HAL as a command, under its own uid.
+fn service(programs: &Path, transport: &str) -> Command {
+    let mut command = Command::new(programs.join("berth-allocator-service"));
+    command.env("BERTH_BINDER", transport).env("RUST_LOG", "error");
+    command.env("BERTH_POLICY", programs.join(POLICY_FILE));
+    command.uid(SYSTEM).gid(SYSTEM).stdin(Stdio::null());
+    command
 }
 
 impl Drop for Device {
@@ -441,6 +471,11 @@ impl Client {
     /// Seals a region.
     pub fn seal(&self, handle: Handle) -> Result<(), Refusal> {
         self.done(Ask::Seal(handle))
+    }
+
+    /// A handle on the second descriptor of a buffer.
+    pub fn second(&self, handle: Handle) -> Handle {
+        self.count(Ask::Second(handle)) as Handle
     }
 
     /// Asks for everything.

@@ -343,6 +343,8 @@ pub enum Ask {
     Seal(Handle),
     /// Map a region, seal it, and write these bytes through the mapping that was there before.
     SealWhileMapped(Handle, Vec<u8>),
+    /// The second descriptor of a buffer, under a handle of its own.
+    Second(Handle),
     /// Everything that can be asked for, one after the other.
     Sweep,
     /// Set bytes from an offset to a value, under CPU access.

@@ -218,3 +218,34 @@ fn the_device_says_how_rows_are_aligned() {
     let image = client.allocate_one(&Descriptor::image(64, 2, format::RGBA_8888)).info;
     assert_eq!(image.planes[0].stride, 512);
 }
+
+#[test]
+fn with_a_mistake_in_its_policy_the_service_does_not_start_and_names_line_and_key() {
+    for (policy, parts) in [
+        ("# a comment\nheap memfd max-bufer 1M", ["line 2", "heap memfd: \"max-bufer\""]),
+        ("heap linux,cma class contigous", ["line 1", "heap linux,cma class"]),
+        ("stride gpu 100", ["line 1", "stride gpu"]),
+        ("limit uid-bytes 1K\nlimit session-bytes 1M", ["line 2", "limit session-bytes"]),
+        // Nothing is wrong with the line, but for the machine.
+        ("limit reserve-bytes 1000000G", ["line 1", "limit reserve-bytes"]),
+    ] {
+        let ended = Device::fails_to_start(policy);
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{policy:?}: {said}");
+        for part in parts {
+            assert!(said.contains(part), "{policy:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_uid_with_limits_of_its_own_has_those() {
+    let (device, client) = start(&format!("uid {APP} buffers 3"));
+    assert_eq!(client.allocate(&Descriptor::region(4096), 3).unwrap().len(), 3);
+    let refusal = client.allocate(&Descriptor::region(4096), 1).unwrap_err();
+    assert_eq!(refusal.code, code::TOO_MANY_BUFFERS);
+    let limit = format!("uid {APP} uses 3 buffers of at most 3");
+    assert!(refusal.message.contains(&limit), "{}", refusal.message);
+    let other = device.client(OTHER_APP).with_session();
+    assert_eq!(other.allocate(&Descriptor::region(4096), 4).unwrap().len(), 4);
+}

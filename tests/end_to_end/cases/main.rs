@@ -17,6 +17,7 @@ mod refusals;
 mod regions;
 mod second_driver;
 mod sharing;
+mod udmabuf;
 
 /// Values of `AllocatorError`.
 mod code {
@@ -28,6 +29,7 @@ mod code {
     pub const UNSUPPORTED: i32 = AllocatorError::UNSUPPORTED.0;
     pub const NO_MEMORY: i32 = AllocatorError::NO_MEMORY.0;
     pub const QUOTA_EXCEEDED: i32 = AllocatorError::QUOTA_EXCEEDED.0;
+    pub const TOO_MANY_BUFFERS: i32 = AllocatorError::TOO_MANY_BUFFERS.0;
     pub const HEAP_UNKNOWN: i32 = AllocatorError::HEAP_UNKNOWN.0;
     pub const HEAP_UNAVAILABLE: i32 = AllocatorError::HEAP_UNAVAILABLE.0;
     pub const HEAP_REFUSED: i32 = AllocatorError::HEAP_REFUSED.0;

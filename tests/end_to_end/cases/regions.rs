@@ -3,10 +3,20 @@
 
 //! Regions: sealed memory for CPUs, and payloads that no Binder call could carry.
 
-use berth_end_to_end::harness::{Device, APP, OTHER_APP};
-use berth_end_to_end::protocol::{Descriptor, WriteRoads};
+use berth_end_to_end::facilities::{missing, Facility};
+use berth_end_to_end::harness::{Client, Device, APP, OTHER_APP};
+use berth_end_to_end::protocol::{Ask, Descriptor, WriteRoads};
 
 use crate::code;
+
+/// `AllocationFlag.STRICT_HEAP`.
+const STRICT: i32 = 1;
+/// `BufferInfo.FLAG_FALLBACK_HEAP`.
+const FALLBACK: i32 = 1 << 1;
+/// `BufferInfo.FLAG_SEALED`.
+const SEALED: i32 = 1 << 3;
+/// `HeapClass.SHMEM`.
+const SHMEM: i32 = 4;
 
 /// `F_SEAL_SHRINK | F_SEAL_GROW`; `F_SEAL_EXEC` comes with kernels that have it.
 const SHRINK_AND_GROW: i32 = 0x2 | 0x4;
@@ -88,4 +98,136 @@ fn a_dma_buf_is_never_said_to_be_read_only() {
         share.unwrap();
         assert_eq!(client.write_roads(get.unwrap().handle).map, EACCES);
     }
+}
+
+/// Regions of every heap that gives memory of CPUs and no dma-buf: they behave alike.
+fn kinds(client: &Client) -> Vec<(String, bool)> {
+    let heaps = client.capabilities().heaps;
+    let of_cpus = heaps.into_iter().filter(|heap| heap.class == SHMEM);
+    let kinds: Vec<_> = of_cpus.map(|heap| (heap.name, heap.read_only)).collect();
+    assert_eq!(kinds.iter().any(|(name, _)| name == "ashmem"), Facility::Ashmem.is_here());
+    kinds
+}
+
+fn region(bytes: i64, heap: &str) -> Descriptor {
+    Descriptor::region(bytes).from_heap(heap).with_flags(STRICT)
+}
+
+#[test]
+fn a_region_of_any_kind_has_its_name_and_size_and_keeps_them() {
+    let device = Device::start();
+    let client = device.client(APP).with_session();
+    for (heap, _) in kinds(&client) {
+        let region = client.allocate_one(&region(10_000, &heap).named("payload"));
+        assert!(!region.info.dma_buf && region.info.heap == heap, "{region:?}");
+        assert_eq!((region.info.size, region.info.allocation), (10_000, 12_288), "{heap}");
+        let proof = client.proof(region.handle);
+        assert!(proof.close_on_exec, "{heap}");
+        assert!(proof.mapped_as.contains("payload"), "{heap}: {}", proof.mapped_as);
+        assert!(client.all_bytes_are(region.handle, 0), "{heap}");
+        client.fill(region.handle, 0, 10_000, 0x77);
+        assert!(client.all_bytes_are(region.handle, 0x77), "{heap}");
+        assert_ne!(client.write_roads(region.handle).grow, 0, "{heap}");
+    }
+}
+
+#[test]
+fn processes_share_a_region_of_any_kind_and_regions_share_nothing() {
+    let device = Device::start();
+    let sender = device.client(APP).with_session();
+    let receiver = device.client(OTHER_APP).with_session();
+    for (heap, _) in kinds(&sender) {
+        let regions = sender.allocate(&region(4096, &heap), 16).unwrap();
+        for (number, region) in regions.iter().enumerate() {
+            sender.fill(region.handle, 0, 4096, number as u8);
+        }
+        let chosen = &regions[7];
+        let seen = receiver.acquire(sender.share(chosen.handle, OTHER_APP)).unwrap();
+        assert!(receiver.all_bytes_are(seen.handle, 7), "{heap}");
+        receiver.write(seen.handle, 100, b"answer");
+        assert_eq!(sender.read(chosen.handle, 100, 6), b"answer", "{heap}");
+        for (number, region) in regions.iter().enumerate().filter(|(number, _)| *number != 7) {
+            assert!(sender.all_bytes_are(region.handle, number as u8), "{heap}: {number}");
+        }
+        receiver.drop_buffer(seen.handle);
+    }
+}
+
+#[test]
+fn a_sealed_region_of_any_kind_is_read_only_for_everybody_and_for_good() {
+    let device = Device::start();
+    let owner = device.client(APP).with_session();
+    let reader = device.client(OTHER_APP).with_session();
+    for (heap, _) in kinds(&owner) {
+        let region = owner.allocate_one(&region(8192, &heap));
+        let early = reader.acquire(owner.share(region.handle, OTHER_APP)).unwrap();
+        // The mapping that was there before writes on; no other ever will.
+        let written = b"published".to_vec();
+        owner.ask(Ask::SealWhileMapped(region.handle, written)).unwrap();
+        assert_eq!(reader.read(early.handle, 0, 9), b"published", "{heap}");
+        for (client, handle) in [(&owner, region.handle), (&reader, early.handle)] {
+            let roads = client.write_roads(handle);
+            assert!(roads.map == EPERM && roads.write != 0, "{heap}: {roads:?}");
+            let reopened = client.proof(handle).link;
+            assert!(roads.reopen != 0 || reopened.contains("ashmem"), "{heap}: {roads:?}");
+        }
+        owner.seal(region.handle).unwrap();
+        let listed = &owner.list().unwrap()[0];
+        assert!(listed.read_only && listed.flags & SEALED != 0, "{heap}: {listed:?}");
+        let late = reader.acquire(owner.share(region.handle, OTHER_APP)).unwrap();
+        assert!(late.info.read_only, "{heap}: {late:?}");
+        assert_eq!(reader.read(late.handle, 0, 9), b"published", "{heap}");
+        let refusal = owner.get(region.info.id, false).unwrap_err();
+        assert_eq!(refusal.code, code::UNSUPPORTED, "{heap}: {}", refusal.message);
+        owner.drop_buffer(region.handle);
+        for held in [early, late] {
+            reader.drop_buffer(held.handle);
+        }
+    }
+}
+
+#[test]
+fn only_its_owner_seals_a_region() {
+    let device = Device::start();
+    let owner = device.client(APP).with_session();
+    let taker = device.client(OTHER_APP).with_session();
+    for (heap, _) in kinds(&owner) {
+        let region = owner.allocate_one(&region(4096, &heap));
+        let taken = taker.acquire(owner.share(region.handle, OTHER_APP)).unwrap();
+        let refusal = taker.seal(taken.handle).unwrap_err();
+        assert_eq!(refusal.code, code::UNSUPPORTED, "{heap}: {}", refusal.message);
+        owner.write(region.handle, 0, b"still mine to write");
+    }
+}
+
+#[test]
+fn a_kind_of_region_says_whether_it_has_read_only_descriptors() {
+    let device = Device::start();
+    let client = device.client(APP).with_session();
+    for (heap, read_only) in kinds(&client) {
+        let region = client.allocate_one(&region(4096, &heap));
+        match client.get(region.info.id, true) {
+            Ok(reader) => {
+                assert!(read_only, "{heap}");
+                assert_eq!(client.write_roads(reader.handle).map, EACCES, "{heap}");
+            }
+            Err(refusal) => {
+                assert!(!read_only && refusal.code == code::UNSUPPORTED, "{heap}: {refusal:?}");
+                assert!(refusal.message.contains("ashmem"), "{}", refusal.message);
+            }
+        }
+    }
+}
+
+#[test]
+fn ashmem_serves_regions_where_there_is_no_memfd() {
+    if missing(Facility::Ashmem) {
+        return;
+    }
+    let device = Device::start_with_policy("heap memfd off");
+    let client = device.client(APP).with_session();
+    let region = client.allocate_one(&Descriptor::region(5000));
+    assert_eq!((region.info.heap.as_str(), region.info.flags & FALLBACK), ("ashmem", 0));
+    client.write(region.handle, 4990, b"the end...");
+    assert_eq!(client.read(region.handle, 4990, 10), b"the end...");
 }

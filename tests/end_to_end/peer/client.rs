@@ -12,10 +12,13 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
-use berth_client::{Access, Allocator, Buffer, Error, RefusalCode, Session, SharePermit, Token};
+use berth_client::{
+    Access, Allocator, Buffer, Error, ForeignMemory, RefusalCode, Session, SharePermit, Token,
+};
 use berth_end_to_end::protocol::{Answer, Ask, Capabilities, Figures, Handle, Held};
 
 use crate::drivers::Drivers;
+use crate::memory::Memory;
 use crate::sweep::sweep;
 use crate::{kernel, wire};
 
@@ -28,6 +31,7 @@ pub struct Client {
     allocator: Option<Allocator>,
     session: Option<Open>,
     buffers: HashMap<Handle, Buffer>,
+    seconds: HashMap<Handle, ForeignMemory>,
     next: Handle,
     drivers: Drivers,
 }
@@ -112,7 +116,8 @@ impl Client {
                 Answer::Done
             }
             Ask::Drop(handle) => {
-                self.buffers.remove(&handle).context("no such buffer here")?;
+                let buffer = self.buffers.remove(&handle).is_some();
+                ensure!(buffer || self.seconds.remove(&handle).is_some(), "no such buffer here");
                 Answer::Done
             }
             Ask::Get(id, read_only) => {
@@ -134,7 +139,7 @@ impl Client {
                 Answer::Held(vec![self.keep(buffer)])
             }
             Ask::Write(handle, offset, bytes) => {
-                let mapped = self.buffer(handle)?.map()?;
+                let mapped = self.memory(handle)?.map()?;
                 let access = mapped.begin_write()?;
                 access.write(offset, &bytes)?;
                 access.end()?;
@@ -153,9 +158,16 @@ impl Client {
                 access.end()?;
                 Answer::Done
             }
+            Ask::Second(handle) => {
+                let fd = self.buffer(handle)?.second_fd().context("no second descriptor")?;
+                let second = ForeignMemory::adopt(fd.try_clone_to_owned()?)?;
+                self.next += 1;
+                self.seconds.insert(self.next, second);
+                Answer::Count(self.next as usize)
+            }
             Ask::Sweep => Answer::Sweep(sweep(&self.allocator()?.clone(), &self.session()?)?),
             Ask::Fill(handle, offset, length, value) => {
-                let mapped = self.buffer(handle)?.map()?;
+                let mapped = self.memory(handle)?.map()?;
                 let access = mapped.begin_write()?;
                 access.fill(offset, length, value)?;
                 access.end()?;
@@ -176,9 +188,9 @@ impl Client {
                 outer.end()?;
                 Answer::Done
             }
-            Ask::Proof(handle) => Answer::Proof(kernel::proof(self.buffer(handle)?)?),
+            Ask::Proof(handle) => Answer::Proof(kernel::proof(&self.memory(handle)?)?),
             Ask::WriteRoads(handle) => {
-                Answer::WriteRoads(kernel::write_roads(self.buffer(handle)?)?)
+                Answer::WriteRoads(kernel::write_roads(&self.memory(handle)?)?)
             }
             Ask::SessionFigures => {
                 let stats = self.session()?.stats()?;
@@ -230,6 +242,7 @@ impl Client {
             }
             Ask::DropSession => {
                 self.buffers.clear();
+                self.seconds.clear();
                 self.session = None;
                 Answer::Done
             }
@@ -256,6 +269,13 @@ impl Client {
         self.buffers.get(&handle).context("no such buffer here")
     }
 
+    fn memory(&self, handle: Handle) -> Result<Memory<'_>> {
+        match self.seconds.get(&handle) {
+            Some(second) => Ok(Memory::Second(second)),
+            None => Ok(Memory::Buffer(self.buffer(handle)?)),
+        }
+    }
+
     fn keep(&mut self, buffer: Buffer) -> Held {
         self.next += 1;
         let held = Held { handle: self.next, info: wire::info(&buffer.info()) };
@@ -264,7 +284,7 @@ impl Client {
     }
 
     fn read(&self, handle: Handle, offset: usize, length: Option<usize>) -> Result<Vec<u8>> {
-        let mapped = self.buffer(handle)?.map_read_only()?;
+        let mapped = self.memory(handle)?.map_read_only()?;
         let mut bytes = vec![0; length.unwrap_or(mapped.size())];
         ensure!(!bytes.is_empty(), "nothing to read");
         let access = mapped.begin_read()?;

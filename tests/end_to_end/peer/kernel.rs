@@ -8,9 +8,9 @@ use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
-use berth_client::Buffer;
 use berth_end_to_end::protocol::{Proof, WriteRoads};
 use berth_kernel::fdinfo::DmaBufInfo;
+use berth_kernel::identity::Identity;
 use berth_kernel::mapping::{Mapping, ReadWrite};
 use berth_kernel::memfd;
 use nix::errno::Errno;
@@ -18,12 +18,14 @@ use nix::fcntl::{fcntl, open, FcntlArg, FdFlag, OFlag};
 use nix::sys::stat::Mode;
 use nix::unistd::{close, ftruncate, pipe, write};
 
+use crate::memory::Memory;
+
 /// Collects what `/proc` and `fcntl` say of a buffer.
-pub fn proof(buffer: &Buffer) -> Result<Proof> {
-    let fd = buffer.as_fd();
-    let identity = buffer.identity()?;
+pub fn proof(memory: &Memory<'_>) -> Result<Proof> {
+    let fd = memory.as_fd();
+    let identity = Identity::of(fd)?;
     let link = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
-    let mapped = buffer.map_read_only()?;
+    let mapped = memory.map_read_only()?;
     let start = format!("{:x}-", mapped.mapping().as_ptr() as usize);
     let maps = fs::read_to_string("/proc/self/maps")?;
     let line = maps.lines().find(|line| line.starts_with(&start)).context("not in maps")?;
@@ -51,16 +53,16 @@ pub fn full_pipe() -> Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Tries every road to write.
-pub fn write_roads(buffer: &Buffer) -> Result<WriteRoads> {
-    let fd = buffer.as_fd();
+pub fn write_roads(memory: &Memory<'_>) -> Result<WriteRoads> {
+    let (fd, size) = (memory.as_fd(), memory.size()?);
     let code = |result: Result<(), Errno>| result.err().map_or(0, |errno| errno as i32);
-    let map = Mapping::<ReadWrite>::new(fd, buffer.size()).map(drop);
+    let map = Mapping::<ReadWrite>::new(fd, size).map(drop);
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
     let reopened = open(path.as_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty());
     Ok(WriteRoads {
         map: code(map.map_err(|error| error.errno)),
         reopen: code(reopened.and_then(close)),
         write: code(write(fd, b"x").map(drop)),
-        grow: code(ftruncate(fd, buffer.layout().allocationBytes * 2)),
+        grow: code(ftruncate(fd, i64::try_from(size)? * 2)),
     })
 }

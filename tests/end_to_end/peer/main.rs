@@ -8,6 +8,7 @@
 mod client;
 mod drivers;
 mod kernel;
+mod memory;
 mod sweep;
 mod wire;
 
