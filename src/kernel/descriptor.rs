@@ -10,12 +10,10 @@ use std::os::unix::ffi::OsStrExt;
 
 use nix::fcntl::{fcntl, FcntlArg, OFlag, SealFlag};
 use nix::sys::stat::{fstat, SFlag};
-use nix::sys::statfs::{fstatfs, FsType, HUGETLBFS_MAGIC};
+use nix::sys::statfs::{fstatfs, HUGETLBFS_MAGIC};
 
+use crate::fdinfo::DmaBufInfo;
 use crate::{ashmem, memfd, KernelError};
-
-/// `DMA_BUF_MAGIC` (`include/uapi/linux/magic.h`, Linux 5.3).
-const DMA_BUF_MAGIC: FsType = FsType(0x444d_4142);
 
 /// What a descriptor is open on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,11 +63,11 @@ impl fmt::Display for DescriptorKind {
 impl DescriptorKind {
     /// Asks the kernel what `fd` is open on.
     pub fn of(fd: BorrowedFd<'_>) -> Result<DescriptorKind, KernelError> {
-        let context = || "ask what a descriptor is".to_owned();
         if flags(fd)?.contains(OFlag::O_PATH) {
             return Ok(DescriptorKind::Path);
         }
-        let status = fstat(fd.as_raw_fd()).map_err(KernelError::context(context))?;
+        let status = fstat(fd.as_raw_fd())
+            .map_err(KernelError::context(|| "ask what a descriptor is".to_owned()))?;
         let file_type = SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits());
         Ok(match file_type {
             SFlag::S_IFSOCK => DescriptorKind::Socket,
@@ -77,18 +75,11 @@ impl DescriptorKind {
             SFlag::S_IFDIR => DescriptorKind::Directory,
             SFlag::S_IFCHR if ashmem::size_of(fd)?.is_some() => DescriptorKind::Ashmem,
             SFlag::S_IFCHR | SFlag::S_IFBLK => DescriptorKind::Device,
-            // A dma-buf has no type, like all that has an inode for form's sake.
-            _ => {
-                let on = fstatfs(fd).map_err(KernelError::context(context))?.filesystem_type();
-                match on {
-                    DMA_BUF_MAGIC => DescriptorKind::DmaBuf,
-                    HUGETLBFS_MAGIC => DescriptorKind::HugePages,
-                    _ if file_type == SFlag::S_IFREG && is_memfd(fd) => DescriptorKind::Memfd,
-                    _ if file_type == SFlag::S_IFREG => DescriptorKind::File,
-                    _ if is_old_dma_buf(fd) => DescriptorKind::DmaBuf,
-                    _ => DescriptorKind::Other,
-                }
-            }
+            _ if is_dma_buf(fd, file_type)? => DescriptorKind::DmaBuf,
+            SFlag::S_IFREG if is_on_huge_pages(fd)? => DescriptorKind::HugePages,
+            SFlag::S_IFREG if is_memfd(fd) => DescriptorKind::Memfd,
+            SFlag::S_IFREG => DescriptorKind::File,
+            _ => DescriptorKind::Other,
         })
     }
 }
@@ -130,9 +121,23 @@ fn is_memfd(fd: BorrowedFd<'_>) -> bool {
     }
 }
 
-/// Before Linux 5.3 dma-bufs shared the inode of everything anonymous.
-fn is_old_dma_buf(fd: BorrowedFd<'_>) -> bool {
-    link_starts(fd, b"anon_inode:dmabuf")
+/// Whether something is a dma-buf, by where its descriptor's link leads. (fstatfs would tell too, but
+/// Android's policy denies it.)
+fn is_dma_buf(fd: BorrowedFd<'_>, file_type: SFlag) -> Result<bool, KernelError> {
+    match (link_starts(fd, b"/dmabuf:"), link_starts(fd, b"anon_inode:dmabuf")) {
+        // Its inode has no type, which no file has.
+        (true, _) if file_type.is_empty() => Ok(true),
+        // A file may have that name, but not what only a dma-buf's fdinfo has.
+        (true, _) => Ok(DmaBufInfo::of(fd)?.is_some()),
+        // Before Linux 5.3 all that was anonymous had one inode.
+        (false, old) => Ok(old && file_type.is_empty()),
+    }
+}
+
+fn is_on_huge_pages(fd: BorrowedFd<'_>) -> Result<bool, KernelError> {
+    let on = fstatfs(fd)
+        .map_err(KernelError::context(|| "ask what file system a descriptor is on".to_owned()))?;
+    Ok(on.filesystem_type() == HUGETLBFS_MAGIC)
 }
 
 fn link_starts(fd: BorrowedFd<'_>, with: &[u8]) -> bool {
