@@ -121,8 +121,7 @@ impl ForeignMemory {
     /// Maps a range of bytes to read, `..` for all that there are. It need not begin at a page.
     ///
     /// Refused where the size is not fixed, unless you
-    /// [vouch](ForeignMemory::vouch_that_nobody_truncates). Before Linux 6.7 a memfd with
-    /// `F_SEAL_WRITE` is mapped only if its descriptor was opened to read and no more.
+    /// [vouch](ForeignMemory::vouch_that_nobody_truncates).
     pub fn map_read_only(
         &self,
         range: impl RangeBounds<u64>,
@@ -178,6 +177,7 @@ impl From<ForeignMemory> for OwnedFd {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use berth_facilities::{missing, Facility};
     use berth_kernel::ashmem::Ashmem;
     use berth_kernel::dma_heap::DmaHeap;
     use berth_kernel::memfd::Memfd;
@@ -311,7 +311,9 @@ mod tests {
     #[test]
     fn a_memfd_sealed_against_all_writing_is_read() {
         let sealed = memfd(4096, SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_WRITE);
-        assert!(!adopt(sealed.try_clone().unwrap()).is_writable());
+        let writable_once = adopt(sealed.try_clone().unwrap());
+        assert!(!writable_once.is_writable());
+        assert!(matches!(writable_once.map(..), Err(Error::ForeignReadOnly(_))));
         let reader = File::open(format!("/proc/self/fd/{}", sealed.as_raw_fd())).unwrap();
         adopt(reader).map_read_only(..).unwrap();
     }
@@ -355,8 +357,11 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs /dev/dma_heap/system: a VM lane"]
+    #[ignore = "needs dma-heap-system"]
     fn a_dma_buf_is_mapped_and_looked_at_in_brackets() {
+        if missing(Facility::DmaHeapSystem) {
+            return;
+        }
         let memory = adopt(DmaHeap::open("system").unwrap().allocate(10_000).unwrap());
         assert_eq!(memory.kind(), ForeignKind::DmaBuf);
         assert!(memory.is_size_fixed() && memory.is_writable());
@@ -365,8 +370,11 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs /dev/ashmem: the legacy lane"]
+    #[ignore = "needs ashmem"]
     fn an_ashmem_region_is_mapped_as_far_as_it_permits() {
+        if missing(Facility::Ashmem) {
+            return;
+        }
         let region = Ashmem::create("foreign", 10_000).unwrap();
         let memory = adopt(region.as_fd().try_clone_to_owned().unwrap());
         assert_eq!(memory.kind(), ForeignKind::Ashmem);
@@ -380,8 +388,11 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs /dev/ashmem: the legacy lane"]
+    #[ignore = "needs ashmem"]
     fn an_ashmem_region_without_a_size_is_refused() {
+        if missing(Facility::Ashmem) {
+            return;
+        }
         let node = OpenOptions::new().read(true).write(true).open("/dev/ashmem").unwrap();
         let error = ForeignMemory::adopt(node.into()).unwrap_err();
         assert_eq!(errno(&error), Some(Errno::EINVAL), "{error}");
