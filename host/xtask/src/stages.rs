@@ -41,7 +41,7 @@ const END_TO_END: &str = "berth_end_to_end";
 
 /// Packages with unit tests that need a driver. They are ignored where the other unit tests run, and
 /// run with those on the kernel of each VM.
-const DRIVEN: &[&str] = &["berth_kernel"];
+const DRIVEN: &[&str] = &["berth_kernel", "berth_client"];
 
 /// What `cargo xtask test` was asked for.
 #[derive(Debug, clap::Args)]
