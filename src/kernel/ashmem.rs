@@ -23,7 +23,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::libc::{self, c_int};
+use nix::libc::c_int;
 pub use nix::sys::mman::ProtFlags;
 use nix::sys::stat::{fstat, SFlag};
 
@@ -41,7 +41,7 @@ pub const DEVICE: &str = "/dev/ashmem";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// `MISC_MAJOR` (`include/uapi/linux/major.h`), of which ashmem has a minor.
-const MISC_MAJOR: i64 = 10;
+const MISC_MAJOR: u64 = 10;
 
 mod ioctl {
     use nix::libc::c_ulong;
@@ -292,10 +292,11 @@ fn open() -> Result<File, KernelError> {
 fn is_misc_device(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     let status = fstat(fd.as_raw_fd())?;
     let character = status.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits();
-    // The width of the field differs between architectures, and nix has no `major` for Android.
+    // As the kernel encodes it (`new_encode_dev`): nix has no `major` for Android, and libc's is
+    // unsafe in some versions only. The width of the field differs between architectures.
     #[allow(clippy::unnecessary_cast)]
-    let device = status.st_rdev as libc::dev_t;
-    Ok(character && i64::from(libc::major(device)) == MISC_MAJOR)
+    let major = (status.st_rdev as u64 >> 8) & 0xfff;
+    Ok(character && major == MISC_MAJOR)
 }
 
 fn size(fd: BorrowedFd<'_>) -> Result<u64, Errno> {

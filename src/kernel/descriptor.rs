@@ -150,12 +150,12 @@ mod tests {
     use super::*;
     use crate::ashmem::Ashmem;
     use crate::dma_heap::DmaHeap;
+    use crate::inotify::Inotify;
     use crate::ion::{self, HeapMask, Ion};
     use crate::memfd::Memfd;
     use crate::udmabuf::Udmabuf;
     use berth_facilities::{missing, missing_any, Facility};
     use nix::fcntl::open;
-    use nix::sys::inotify::{InitFlags, Inotify};
     use nix::sys::memfd::{memfd_create, MemFdCreateFlag};
     use nix::sys::stat::Mode;
     use nix::unistd::mkfifo;
@@ -192,7 +192,7 @@ mod tests {
     fn what_is_no_memory_is_known_for_what_it_is() {
         let (socket, _peer) = UnixStream::pair().unwrap();
         assert_eq!(kind(socket), DescriptorKind::Socket);
-        let inotify = Inotify::init(InitFlags::IN_CLOEXEC).unwrap();
+        let inotify = Inotify::new().unwrap();
         assert_eq!(kind(inotify), DescriptorKind::Other);
         assert_eq!(kind(File::open("/dev/null").unwrap()), DescriptorKind::Device);
         assert_eq!(kind(File::open("/").unwrap()), DescriptorKind::Directory);

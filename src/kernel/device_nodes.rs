@@ -9,33 +9,35 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
+use nix::libc::{self, c_int};
 
+use crate::inotify::{Event, Inotify};
 use crate::KernelError;
 
 /// What is told of a folder: what is in it, and that it is no longer where it was. That it is gone
 /// is told unasked.
-const CHANGES: AddWatchFlags = AddWatchFlags::IN_CREATE
-    .union(AddWatchFlags::IN_DELETE)
-    .union(AddWatchFlags::IN_ATTRIB)
-    .union(AddWatchFlags::IN_MOVED_FROM)
-    .union(AddWatchFlags::IN_MOVED_TO)
-    .union(AddWatchFlags::IN_MOVE_SELF)
-    .union(AddWatchFlags::IN_ONLYDIR);
+const CHANGES: u32 = libc::IN_CREATE
+    | libc::IN_DELETE
+    | libc::IN_ATTRIB
+    | libc::IN_MOVED_FROM
+    | libc::IN_MOVED_TO
+    | libc::IN_MOVE_SELF
+    | libc::IN_ONLYDIR;
 
 /// A watch over folders. Changes since a folder was added are kept until [`wait`](NodeWatch::wait)
 /// tells of them; what was there before is not told, so look at a folder after adding it.
 #[derive(Debug)]
 pub struct NodeWatch {
     inotify: Inotify,
-    folders: Vec<(WatchDescriptor, PathBuf)>,
+    /// Each with its watch's number.
+    folders: Vec<(c_int, PathBuf)>,
 }
 
 impl NodeWatch {
     /// Watches those of `folders` that exist.
     pub fn new(folders: &[&Path]) -> Result<NodeWatch, KernelError> {
-        let inotify = Inotify::init(InitFlags::IN_CLOEXEC)
-            .map_err(KernelError::context(|| "watch device nodes".to_owned()))?;
+        let inotify =
+            Inotify::new().map_err(KernelError::context(|| "watch device nodes".to_owned()))?;
         let mut watch = NodeWatch { inotify, folders: Vec::new() };
         for folder in folders {
             watch.add(folder)?;
@@ -79,7 +81,7 @@ impl NodeWatch {
             if self.folders.is_empty() {
                 return Err(KernelError::new(context() + " in no folder", Errno::ENOENT));
             }
-            match self.inotify.read_events() {
+            match self.inotify.read() {
                 Ok(events) => {
                     let changed = self.take(&events)?;
                     // Empty if these were the last words of a folder that was told before.
@@ -93,28 +95,28 @@ impl NodeWatch {
         }
     }
 
-    /// What events mean. Their number is bounded by the buffer that `nix` reads them with.
-    fn take(&mut self, events: &[InotifyEvent]) -> Result<BTreeSet<PathBuf>, KernelError> {
+    /// What events mean. Their number is bounded by the buffer that they are read with.
+    fn take(&mut self, events: &[Event]) -> Result<BTreeSet<PathBuf>, KernelError> {
         let mut changed = BTreeSet::new();
         for event in events {
-            if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
+            if event.mask & libc::IN_Q_OVERFLOW != 0 {
                 changed.extend(self.folders.iter().map(|(_, folder)| folder.clone()));
                 self.renew()?;
                 continue;
             }
             // Two paths may lead to one folder.
-            for (_, folder) in self.folders.iter().filter(|(watch, _)| *watch == event.wd) {
+            for (_, folder) in self.folders.iter().filter(|(watch, _)| *watch == event.watch) {
                 changed.insert(match &event.name {
                     Some(name) => folder.join(name),
                     None => folder.clone(),
                 });
             }
-            if event.mask.contains(AddWatchFlags::IN_MOVE_SELF) {
+            if event.mask & libc::IN_MOVE_SELF != 0 {
                 // Its path leads elsewhere or nowhere now.
-                let _ = self.inotify.rm_watch(event.wd);
+                let _ = self.inotify.remove_watch(event.watch);
             }
-            if event.mask.intersects(AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_IGNORED) {
-                self.folders.retain(|(watch, _)| *watch != event.wd);
+            if event.mask & (libc::IN_MOVE_SELF | libc::IN_IGNORED) != 0 {
+                self.folders.retain(|(watch, _)| *watch != event.watch);
             }
         }
         Ok(changed)

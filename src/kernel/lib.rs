@@ -25,6 +25,7 @@ pub mod sync_file;
 pub mod udmabuf;
 
 mod error;
+mod inotify;
 
 pub use error::KernelError;
 
