@@ -17,6 +17,10 @@ else
 PRODUCT_PACKAGES += berth_allocator.policy
 endif
 
+# Modes of /dev/udmabuf and of the contiguous heaps. ueventd reads it if the device's own ueventd.rc
+# imports it; the file says how.
+PRODUCT_PACKAGES += berth_ueventd.rc
+
 # Tools that a shell on a development build uses.
 PRODUCT_PACKAGES_DEBUG += \
     berth-demo \

@@ -1,12 +1,20 @@
 // Copyright (C) 2026 The Berth Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The `.rc` files: what init itself would refuse, and what its verifier does not look at.
+//! The `.rc` files: what init and ueventd themselves would refuse, and what init's verifier does not
+//! look at.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use berth_service::HeapClass;
 use regex::Regex;
 
 use crate::blueprint::Blueprints;
-use crate::repository::{files_with, read_without_comments, INSTANCE};
+use crate::repository::{files_with, read, read_without_comments, INSTANCE};
+
+/// The one that ueventd reads.
+const UEVENTD: &str = "init/ueventd.berth.rc";
 
 /// The options that these services may have. A new one is added here on purpose, never by a slip.
 const KNOWN_OPTIONS: &[&str] = &[
@@ -42,10 +50,17 @@ impl Service {
     }
 }
 
-/// Every service of every `.rc` file under init/.
+/// The `.rc` files that init reads.
+pub fn files_of_init() -> Vec<PathBuf> {
+    let mut files = files_with("init", &["rc"]);
+    files.retain(|path| path != &PathBuf::from(UEVENTD));
+    files
+}
+
+/// Every service of every `.rc` file that init reads.
 pub fn services() -> Vec<Service> {
     let mut services: Vec<Service> = Vec::new();
-    for path in files_with("init", &["rc"]) {
+    for path in files_of_init() {
         let first = services.len();
         for line in read_without_comments(&path).lines() {
             let words: Vec<String> = line.split_whitespace().map(String::from).collect();
@@ -133,4 +148,45 @@ fn every_capability_has_its_policy_rule() {
             assert!(allowed.split_whitespace().any(|word| word == permission), "{capability}");
         }
     }
+}
+
+/// The nodes that ueventd gives a mode, each with the rest of its line.
+pub fn node_modes() -> Vec<(String, String)> {
+    let line = Regex::new(r"^(/dev/\S+)\s+(0[0-7]{3})\s+(\w+)\s+(\w+)$").unwrap();
+    let parse = |text: &str| {
+        let found = line.captures(text).unwrap_or_else(|| panic!("{UEVENTD}: {text:?}"));
+        (found[1].to_string(), format!("{} {} {}", &found[2], &found[3], &found[4]))
+    };
+    read_without_comments(UEVENTD).lines().map(parse).collect()
+}
+
+#[test]
+fn ueventd_lets_the_services_user_open_udmabuf_and_every_contiguous_heap() {
+    let contiguous = HeapClass::Contiguous.aliases().iter();
+    let mut nodes: BTreeSet<String> =
+        contiguous.map(|name| format!("/dev/dma_heap/{name}")).collect();
+    nodes.insert("/dev/udmabuf".to_string());
+    let lines = node_modes();
+    let named: BTreeSet<String> = lines.iter().map(|(node, _)| node.clone()).collect();
+    assert_eq!((named, lines.len()), (nodes.clone(), nodes.len()));
+    for service in services() {
+        let [user, group] =
+            ["user", "group"].map(|name| service.option(name).unwrap_or_default().join(" "));
+        for (node, mode) in &lines {
+            let owner = format!(" {user} {group}");
+            assert!(mode.starts_with("04") && mode.ends_with(&owner), "{node}: {mode}");
+        }
+    }
+}
+
+#[test]
+fn the_file_for_ueventd_is_installed_where_it_tells_to_import_it_from() {
+    let blueprints = Blueprints::load();
+    let module = blueprints.module("berth_ueventd.rc");
+    assert_eq!((module.typ.as_str(), module.is("vendor")), ("prebuilt_etc", true));
+    assert_eq!(module.folder.join(module.string("src").unwrap()), PathBuf::from(UEVENTD));
+    let [folder, name] = ["sub_dir", "filename"].map(|property| module.string(property).unwrap());
+    let import = format!("import /vendor/etc/{folder}/{name}");
+    assert!(read(UEVENTD).lines().any(|line| line == format!("#     {import}")), "{import}");
+    assert!(read("README.md").contains(&import), "{import}");
 }

@@ -16,6 +16,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, Target,
 use regex::Regex;
 
 use crate::blueprint::{Blueprints, Module};
+use crate::init::files_of_init;
 use crate::repository::{files_with, read, root};
 
 /// The one crate whose sources differ: the door to Binder.
@@ -328,7 +329,7 @@ fn the_service_installs_its_rc_and_its_vintf_fragment() {
             .flat_map(|group| group.list("srcs").into_iter().map(|src| group.folder.join(src)))
             .collect()
     };
-    assert_eq!(files("init_rc"), BTreeSet::from_iter(files_with("init", &["rc"])));
+    assert_eq!(files("init_rc"), BTreeSet::from_iter(files_of_init()));
     assert_eq!(
         files("vintf_fragments"),
         BTreeSet::from(["vintf/vendor.berth.allocator.xml".into()])
