@@ -9,18 +9,25 @@ use std::collections::BTreeSet;
 use regex::Regex;
 
 use crate::init;
-use crate::repository::{files_with, read_without_comments, INSTANCE};
+use crate::repository::{files_with, read, read_without_comments, INSTANCE};
 
 /// The types and attributes of system/sepolicy that vendor policy may name and this one does.
 const PLATFORM_NAMES: &[&str] = &[
+    "dev_type",
+    "device",
+    "dmabuf_heap_device",
     "dmabuf_system_heap_device",
+    "dmabuf_system_secure_heap_device",
     "domain",
     "exec_type",
     "file_type",
+    "fs_type",
     "hal_service_type",
+    "ion_device",
     "proc_meminfo",
     "protected_service",
     "service_manager_type",
+    "sysfs_type",
     "vendor_file_type",
 ];
 
@@ -42,6 +49,7 @@ const LANGUAGE: &[&str] = &[
     // Classes.
     "binder",
     "chr_file",
+    "dir",
     "file",
     // Permissions and sets of them.
     "call",
@@ -51,6 +59,7 @@ const LANGUAGE: &[&str] = &[
     "r_file_perms",
     "read",
     "setattr",
+    "watch",
     "write",
 ];
 
@@ -150,12 +159,47 @@ fn the_label_of_each_services_binary_is_the_exec_type_of_its_domain() {
 }
 
 #[test]
-fn every_file_context_is_of_a_declared_type_and_an_installed_binary() {
-    let programs: Vec<String> =
-        init::services().into_iter().map(|service| service.program).collect();
+fn every_file_context_is_of_a_declared_type_and_an_installed_binary_or_a_node_with_a_mode() {
+    let programs = init::services().into_iter().map(|service| service.program);
+    let nodes = init::node_modes().into_iter().map(|(node, _)| node);
+    let files: Vec<String> = programs.chain(nodes).collect();
     for (pattern, label) in contexts("sepolicy/file_contexts") {
         assert!(declared().contains(&label), "{label}");
         let whole = Regex::new(&format!("^(?:{pattern})$")).unwrap();
-        assert!(programs.iter().any(|program| whole.is_match(program)), "{pattern}");
+        assert!(files.iter().any(|file| whole.is_match(file)), "{pattern}");
+    }
+}
+
+#[test]
+fn every_label_in_sysfs_is_of_a_declared_type_and_a_file_that_the_code_reads() {
+    let statement = Regex::new(r"^genfscon sysfs (/\S+) u:object_r:(\w+):s0$").unwrap();
+    let code: String = files_with("src/kernel", &["rs"]).iter().map(read).collect();
+    let lines = read_without_comments("sepolicy/genfs_contexts");
+    assert!(!lines.is_empty());
+    for line in lines.lines() {
+        let found = statement.captures(line).unwrap_or_else(|| panic!("{line:?}"));
+        assert!(declared().contains(&found[2]), "{line}");
+        assert!(code.contains(&format!("\"/sys{}\"", &found[1])), "{line}");
+    }
+}
+
+#[test]
+fn every_device_and_sysfs_type_is_a_label_and_has_the_attribute_of_its_place() {
+    // AOSP's sepolicy_tests ask for the attributes, on the device's whole policy.
+    let policy = policy();
+    let labels = contexts("sepolicy/file_contexts");
+    let nodes = labels.iter().filter(|(pattern, _)| pattern.starts_with("/dev/"));
+    for (node, label) in nodes {
+        assert!(policy.contains(&format!("type {label}, dev_type;")), "{node}");
+    }
+    let used: BTreeSet<String> = labels.into_iter().map(|(_, label)| label).collect();
+    let devices = Regex::new(r"(?m)^type (\w+), dev_type;").unwrap();
+    for found in devices.captures_iter(&policy) {
+        assert!(used.contains(&found[1]), "nothing is labelled {}", &found[1]);
+    }
+    let genfs = read_without_comments("sepolicy/genfs_contexts");
+    let sysfs = Regex::new(r"(?m)^type (\w+), fs_type, sysfs_type;").unwrap();
+    for found in sysfs.captures_iter(&policy) {
+        assert!(genfs.contains(&format!(":{}:", &found[1])), "nothing is labelled {}", &found[1]);
     }
 }
