@@ -19,6 +19,47 @@ use crate::blueprint::{Blueprints, Module};
 use crate::init::files_of_init;
 use crate::repository::{files_with, read, root};
 
+/// The platform's libraries that modules of the vendor may link since Android 14 QPR3: each
+/// `vendor_available` there, in 15 and in 16, in its Android.bp under external/rust (libbinder_rs in
+/// frameworks/native).
+const OF_THE_PLATFORM: &[&str] = &[
+    "libandroid_logger",
+    "libanyhow",
+    "libbinder_rs",
+    "libbitflags",
+    "libclap",
+    "liblog_rust",
+    "libnix",
+    "libserde",
+    "libserde_json",
+    "libthiserror",
+];
+
+/// Those that only tests may link, which are no modules of the vendor.
+const OF_THE_PLATFORM_FOR_TESTS: &[&str] = &["libproptest"];
+
+/// What nix has in Android 14 QPR3 (external/rust/crates/nix/Android.bp): later ones have more, as
+/// inotify from 16 on.
+const FEATURES_OF_NIX: &[&str] = &[
+    "event",
+    "feature",
+    "fs",
+    "ioctl",
+    "memoffset",
+    "mman",
+    "mount",
+    "net",
+    "poll",
+    "process",
+    "sched",
+    "signal",
+    "socket",
+    "term",
+    "time",
+    "uio",
+    "user",
+];
+
 /// The one crate whose sources differ: the door to Binder.
 const DOOR: &str = "hal_binder";
 const DOOR_UNDER_SOONG: &str = "aosp.rs";
@@ -214,6 +255,43 @@ fn every_module_lists_exactly_the_dependencies_that_its_sources_use() {
 }
 
 #[test]
+fn every_library_that_a_module_links_is_ours_or_one_that_the_platform_gives_vendors() {
+    let blueprints = Blueprints::load();
+    let ours: BTreeSet<String> =
+        blueprints.of_type("rust_library").map(|module| module.name().to_string()).collect();
+    let interface = soong_name("vendor_berth_allocator");
+    for typ in ["rust_library", "rust_binary", "rust_test"] {
+        for module in blueprints.of_type(typ) {
+            for library in module.list("rustlibs") {
+                let name = library.as_str();
+                let known = ours.contains(name) || name == interface;
+                let test = typ == "rust_test" && OF_THE_PLATFORM_FOR_TESTS.contains(&name);
+                assert!(
+                    known || test || OF_THE_PLATFORM.contains(&name),
+                    "{}: {name}",
+                    module.name()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn no_crate_of_the_device_asks_nix_for_what_android_14_builds_it_without() {
+    let mut dependencies = 0;
+    for package in device_targets().into_iter().map(|target| target.package) {
+        for nix in package.dependencies.iter().filter(|dependency| dependency.name == "nix") {
+            dependencies += 1;
+            for feature in &nix.features {
+                let known = FEATURES_OF_NIX.contains(&feature.as_str());
+                assert!(known, "{}: nix's {feature}", package.name);
+            }
+        }
+    }
+    assert!(dependencies > 0);
+}
+
+#[test]
 fn every_cargo_dependency_is_used_under_soong_too() {
     let mut wrong = Vec::new();
     for package in workspace().packages {
@@ -234,14 +312,15 @@ fn every_cargo_dependency_is_used_under_soong_too() {
 }
 
 #[test]
-fn every_library_with_unit_tests_has_a_test_module() {
+fn every_crate_with_unit_tests_has_a_test_module() {
     let blueprints = Blueprints::load();
     let mut wrong = Vec::new();
-    for target in device_targets().iter().filter(|target| target.is_library) {
+    for target in device_targets() {
         let files = sources(&target.folder.join(&target.root));
         if files.iter().any(|path| read_code(path).contains("#[test]")) {
             let test = target.module(&blueprints, "rust_test");
-            assert_eq!(test.string("crate_name"), Some(crate_name(&target.target)));
+            let crate_name = target.is_library.then(|| crate_name(&target.target));
+            assert_eq!(test.string("crate_name"), crate_name);
             assert!(test.list("test_suites").contains("general-tests"), "{}", test.name());
             wrong.extend(difference(test.name(), &test.list("rustlibs"), &target.needs(true)));
         }
@@ -257,8 +336,11 @@ fn every_source_file_belongs_to_a_crate() {
         let cargo_root = target.target.src_path.file_name().unwrap();
         reached.extend(sources(&target.folder.join(cargo_root)));
     }
-    let lost: Vec<PathBuf> =
-        files_with("src", &["rs"]).into_iter().filter(|path| !reached.contains(path)).collect();
+    let folders = OUTSIDE_SRC.iter().chain(&["src"]);
+    let lost: Vec<PathBuf> = folders
+        .flat_map(|folder| files_with(folder, &["rs"]))
+        .filter(|path| !reached.contains(path))
+        .collect();
     assert!(lost.is_empty(), "no `mod` leads to {lost:?}");
 }
 
