@@ -208,7 +208,7 @@ mod tests {
     use proptest::prelude::*;
     use vendor_berth_allocator::aidl::vendor::berth::allocator::{
         AllocationOption::AllocationOption, AllocatorError::AllocatorError,
-        PixelFormat::PixelFormat as AidlFormat,
+        BufferUsage::BufferUsage, PixelFormat::PixelFormat as AidlFormat,
     };
 
     const MAX: u64 = 1 << 30;
@@ -233,6 +233,16 @@ mod tests {
         for part in parts {
             assert!(refusal.to_string().contains(part), "{part:?} in {refusal}");
         }
+    }
+
+    #[test]
+    fn the_interface_names_every_usage_and_flag_that_can_be_had_and_no_other() {
+        let named = BufferUsage::enum_values().iter().fold(0, |bits, usage| bits | usage.0);
+        let fields = Usage::CPU_READ_MASK | Usage::CPU_WRITE_MASK;
+        let named = Usage::from_bits_retain(named as u64);
+        assert_eq!(named - fields, supported_usage(true) - fields);
+        let named = AllocationFlag::enum_values().iter().fold(0, |bits, flag| bits | flag.0);
+        assert_eq!(named, supported_flags(true));
     }
 
     #[test]

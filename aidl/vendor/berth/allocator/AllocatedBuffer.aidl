@@ -16,8 +16,8 @@ parcelable AllocatedBuffer {
     long inode;
     /** An OR of the FLAG_ constants of BufferInfo. */
     int flags;
-    /** As Buffer.fd. */
+    /** As Buffer.fd, to read and write: close-on-exec, owned and closed by the receiver. */
     ParcelFileDescriptor fd;
-    /** As Buffer.secondFd. */
+    /** As Buffer.secondFd: owned and closed by the receiver; null if there is no other face. */
     @nullable ParcelFileDescriptor secondFd;
 }

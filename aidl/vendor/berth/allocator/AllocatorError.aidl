@@ -12,14 +12,18 @@ package vendor.berth.allocator;
 @Backing(type="int")
 enum AllocatorError {
     /**
-     * The descriptor contradicts itself: a size below 1, a name that is no name, a shape not given.
+     * The descriptor is none: a size below 1, a name that is no name, a shape not given, more
+     * options than may be.
      */
     BAD_DESCRIPTOR = 1,
     /** Another argument is out of its range. */
     BAD_ARGUMENT = 2,
     /** One buffer would pass the largest size that the service, or the heap, ever gives. */
     TOO_LARGE = 3,
-    /** A format, usage, flag, option, layout or access that the service does not have. */
+    /**
+     * A format, usage, flag, option, layout or access that the service does not have, or not
+     * together, or not of this memory.
+     */
     UNSUPPORTED = 4,
     /** The system has too little memory left, or the kernel had none. */
     NO_MEMORY = 5,
@@ -35,7 +39,7 @@ enum AllocatorError {
     HEAP_UNKNOWN = 10,
     /** The heap that was named, or every heap that could serve, is not on this kernel. */
     HEAP_UNAVAILABLE = 11,
-    /** The heap is there and refused: its area is full, or too small, or its driver failed. */
+    /** Each heap that could serve is there and refused: its area is full or its driver failed. */
     HEAP_REFUSED = 12,
     /** No such buffer in this session. */
     NOT_FOUND = 13,

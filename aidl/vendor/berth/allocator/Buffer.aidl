@@ -18,9 +18,9 @@ parcelable Buffer {
      */
     ParcelFileDescriptor fd;
     /**
-     * Another face of the same pages, owned and closed by the receiver like fd. For a buffer or an
-     * image with READ_ONLY_VIEW: a memfd that can only be read. For a region of a heap of the class
-     * UDMABUF: a dma-buf. Otherwise null.
+     * Another face of the same pages, close-on-exec, owned and closed by the receiver like fd. For
+     * a buffer or an image with READ_ONLY_VIEW: a memfd that can only be read. For a region of a
+     * heap of the class UDMABUF: a dma-buf. Otherwise, and where info.access is READ_ONLY, null.
      */
     @nullable ParcelFileDescriptor secondFd;
 }

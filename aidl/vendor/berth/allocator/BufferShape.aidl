@@ -12,11 +12,12 @@ import vendor.berth.allocator.ImageDescriptor;
 @RustDerive(Clone=true, PartialEq=true)
 union BufferShape {
     /** A linear buffer of so many bytes, 1 to AllocatorCapabilities.maxBufferBytes; a dma-buf
-     * wherever the kernel has a dma-heap. */
+     * wherever the kernel has a heap of dma-bufs. */
     long linearBytes = 0;
     /** An image, as planes in one dma-buf. */
     ImageDescriptor image;
-    /** A region of shared memory of so many bytes, 1 to AllocatorCapabilities.maxBufferBytes: a
-     * memfd that can neither shrink nor grow, for CPUs only. */
+    /** A region of shared memory of so many bytes, 1 to AllocatorCapabilities.maxBufferBytes, for
+     * CPUs: a memfd that can neither shrink nor grow, or ashmem where that is asked for by name or
+     * there is no memfd. From the heap "udmabuf", by name only, with a dma-buf as a second face. */
     long regionBytes;
 }

@@ -38,6 +38,11 @@ enum BufferUsage {
     COMPOSER_OVERLAY = 1 << 11,
     /** The composer takes it as the client's target. */
     COMPOSER_CLIENT_TARGET = 1 << 12,
+    /**
+     * The CPU never reaches it: it comes from heaps of the class SECURE and nothing else does. Not
+     * for regions, and not with any use by the CPU.
+     */
+    PROTECTED = 1 << 14,
     /** The composer shows it as a cursor. */
     COMPOSER_CURSOR = 1 << 15,
     /** A video encoder reads it. */

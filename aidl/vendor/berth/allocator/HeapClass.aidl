@@ -15,14 +15,17 @@ enum HeapClass {
     SYSTEM_UNCACHED = 1,
     /** dma-buf of contiguous memory, as from the kernel's contiguous memory allocator. */
     CONTIGUOUS = 2,
-    /** dma-buf of protected memory, which the CPU cannot reach. */
+    /** dma-buf of memory that the CPU cannot reach. It serves PROTECTED usage and nothing else. */
     SECURE = 3,
     /**
-     * Sealed memfd or ashmem: memory shared by CPUs only, no dma-buf. It serves regions and, on a
-     * host without any heap of dma-bufs, buffers and images too.
+     * Sealed memfd or ashmem: memory shared by CPUs only, no dma-buf. It serves regions; buffers
+     * and images too if it is asked for by name, or where no heap of dma-bufs serves.
      */
     SHMEM = 4,
-    /** dma-buf made of a sealed memfd: one memory with two faces. */
+    /**
+     * dma-buf made of a sealed memfd: one memory with two faces. It serves READ_ONLY_VIEW, regions
+     * by name only, and whatever the device lets it serve.
+     */
     UDMABUF = 5,
     /** dma-buf of a heap that only the device's vendor knows; by name only. */
     VENDOR = 6,

@@ -22,7 +22,11 @@ parcelable HeapInfo {
      * True if its buffers are dma-bufs, which devices can import; false for memory of CPUs only.
      */
     boolean dmaBuf;
-    /** True if a descriptor that can only be read can be had of its memory. */
+    /**
+     * True if a descriptor that can only be read can be had of its memory: of every region, and of
+     * buffers and images that are no dma-bufs or have READ_ONLY_VIEW. Not of ashmem before it is
+     * sealed.
+     */
     boolean readOnlyDescriptors;
     /**
      * The largest single buffer that the service asks of it, in bytes. What the kernel has left in

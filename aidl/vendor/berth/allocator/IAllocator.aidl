@@ -37,7 +37,8 @@ interface IAllocator {
     /**
      * What this service can allocate on the kernel that it runs on, and its limits.
      *
-     * @return heaps, pixel formats, usage bits and limits; constant but for the heaps.
+     * @return heaps, pixel formats, usage bits, flags and limits; constant but for the heaps and
+     *         for the usage and flags that some of them serve.
      */
     AllocatorCapabilities getCapabilities();
 

@@ -31,12 +31,12 @@ interface IAllocatorSession {
     /**
      * Allocates count buffers after one descriptor: all of them or none.
      *
-     * The memory reads zero. Buffers of a dma-heap are named in the kernel with the first 31 bytes
-     * of the descriptor's name (cut at a character).
+     * The memory reads zero. In the kernel a memfd and ashmem have the descriptor's name, and a
+     * dma-buf the first 31 bytes of it (cut at a character), where the kernel names dma-bufs.
      *
      * @param descriptor what to allocate; the same for every buffer.
      * @param count how many, 1 to IAllocator.MAX_BATCH.
-     * @return the buffers, all of one heap. Each has a descriptor of its own that the caller owns
+     * @return the buffers, all of one heap. Each has descriptors of its own that the caller owns
      *         and closes.
      * @throws ServiceSpecificException BAD_ARGUMENT if count is out of range; BAD_DESCRIPTOR if the
      *         descriptor contradicts itself; TOO_LARGE if one buffer passes the largest size that
@@ -64,15 +64,15 @@ interface IAllocatorSession {
      * A further descriptor for a buffer of this session.
      *
      * @param id the buffer.
-     * @param access READ_ONLY gives a descriptor that no road turns writable: of regions, and of
-     *         buffers with READ_ONLY_VIEW, whose view it is. A dma-buf itself knows no weaker
-     *         descriptor of the same buffer.
-     * @return the buffer with a new descriptor that the caller owns and closes. Layout, device and
-     *         inode are those of that descriptor.
-     * @throws ServiceSpecificException NOT_FOUND if the id is not in the session; UNSUPPORTED if
-     *         READ_ONLY is asked of memory that has no such descriptor, or READ_WRITE of a buffer
-     *         that was acquired read-only; TOO_MANY_FDS if the service can open no further
-     *         descriptor.
+     * @param access READ_ONLY gives a descriptor that no road turns writable: of regions (of ashmem
+     *         once it is sealed), and of buffers with READ_ONLY_VIEW, whose view it is. A dma-buf
+     *         itself knows no weaker descriptor of the same buffer.
+     * @return the buffer with new descriptors that the caller owns and closes. Layout, device and
+     *         inode are those of Buffer.fd.
+     * @throws ServiceSpecificException BAD_ARGUMENT if access has none of its values; NOT_FOUND if
+     *         the id is not in the session; UNSUPPORTED if READ_ONLY is asked of memory that has no
+     *         such descriptor, or READ_WRITE of a buffer that was acquired read-only or is sealed;
+     *         TOO_MANY_FDS if the service can open no further descriptor.
      */
     Buffer get(long id, Access access);
 
@@ -105,9 +105,9 @@ interface IAllocatorSession {
      * @return 128 random bits. Whoever knows them and runs under the uid that they are bound to can
      *         acquire the buffer: send them over a channel that you trust.
      * @throws ServiceSpecificException NOT_FOUND if the id is not in the session; BAD_ARGUMENT if
-     *         uses or lifetime are out of range; UNSUPPORTED if READ_ONLY is asked for memory
-     *         that has no such descriptor, or if the buffer was itself acquired from another session; QUOTA_EXCEEDED if the
-     *         session has as many open tokens as it may.
+     *         uid, uses, lifetime or access are out of range; UNSUPPORTED if READ_ONLY is asked for
+     *         memory that has no such descriptor, or if the buffer was itself acquired from another
+     *         session; QUOTA_EXCEEDED if the session has as many open tokens as it may.
      */
     ShareToken share(long id, in ShareOptions options);
 
@@ -116,7 +116,7 @@ interface IAllocatorSession {
      * its own, to be freed like any other; it is charged to the session that allocated it.
      *
      * @param token what share returned to the owner.
-     * @return the buffer with a descriptor that the caller owns and closes.
+     * @return the buffer with descriptors that the caller owns and closes.
      * @throws ServiceSpecificException BAD_TOKEN if the token is unknown, bound to another uid,
      *         used up or expired, or if its buffer is gone: the answer does not tell which;
      *         TOO_MANY_BUFFERS or TOO_MANY_FDS if the session or the service is full.

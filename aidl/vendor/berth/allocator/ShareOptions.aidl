@@ -21,6 +21,6 @@ parcelable ShareOptions {
     int uses = 1;
     /** How long it may be used, in milliseconds from now, 1 to MAX_LIFETIME_MILLIS. */
     long lifetimeMillis = 10000;
-    /** The access that acquire gives. */
+    /** The access that acquire gives; READ_ONLY in any case if the region is sealed by then. */
     Access access = Access.READ_WRITE;
 }
