@@ -12,7 +12,7 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     BufferDescriptor::BufferDescriptor, IAllocator::IAllocator,
 };
 
-use crate::session::Session;
+use crate::session::{Session, SessionEvents, SessionOptions};
 use crate::{BufferRequest, Error};
 
 /// The name under which the service is registered.
@@ -66,17 +66,16 @@ impl Allocator {
 
     /// Opens a session. `name` says who the client is, for dumps and logs.
     pub fn open_session(&self, name: &str) -> Result<Session, Error> {
-        self.open_session_with(name, |_| {})
+        self.open_session_with(name, ())
     }
 
-    /// Opens a session that calls `on_shared_gone`, on a Binder thread, with the ids of acquired
-    /// buffers that their owner gave up. The buffers stay in this session, and stay valid.
+    /// Opens a session, by its name or with limits of its own, whose events are told.
     pub fn open_session_with(
         &self,
-        name: &str,
-        on_shared_gone: impl Fn(&[i64]) + Send + Sync + 'static,
+        options: impl Into<SessionOptions>,
+        events: impl SessionEvents,
     ) -> Result<Session, Error> {
-        Session::open(&self.0, name, on_shared_gone)
+        Session::open(&self.0, options.into(), events)
     }
 
     /// What the service holds.

@@ -41,8 +41,28 @@ pub struct Buffer {
     second: Option<OwnedFd>,
     /// Sealed through this handle.
     sealed: AtomicBool,
-    /// Where it is to be freed.
-    place: Option<Session>,
+    // Behind the descriptors, which are closed first: the service finds that nobody holds the memory.
+    place: Option<Place>,
+}
+
+/// A buffer's place in its session; dropping it frees the buffer.
+#[derive(Debug)]
+struct Place {
+    session: Session,
+    id: i64,
+    /// Somebody else frees it.
+    kept: bool,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        if let Err(error) = self.session.free_ids(&[self.id]) {
+            log::debug!("buffer {} was not freed: {error}", self.id);
+        }
+    }
 }
 
 impl Buffer {
@@ -55,16 +75,18 @@ impl Buffer {
     ) -> Result<Vec<Buffer>, Error> {
         let Allocation { layout, buffers } = answer;
         let kind = Arc::new(Kind { descriptor, layout });
+        let mut assembled = Vec::with_capacity(buffers.len());
+        let mut first_error = None;
         // Each is freed on every way out from here, those after a bad one too.
-        let buffers: Vec<_> = buffers
-            .into_iter()
-            .map(|AllocatedBuffer { id, device, inode, flags, fd, secondFd: second }| {
-                let access = Access::READ_WRITE;
-                let parts = Parts { id, device, inode, flags, access, fd, second };
-                Buffer::assemble(Some(session), &kind, parts)
-            })
-            .collect();
-        buffers.into_iter().collect()
+        for AllocatedBuffer { id, device, inode, flags, fd, secondFd: second } in buffers {
+            let access = Access::READ_WRITE;
+            let parts = Parts { id, device, inode, flags, access, fd, second };
+            match Buffer::assemble(Some(session), &kind, parts) {
+                Ok(buffer) => assembled.push(buffer),
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        first_error.map_or(Ok(assembled), Err)
     }
 
     /// One buffer from the service's answer, to be freed in a session if it has its place there.
@@ -78,16 +100,11 @@ impl Buffer {
 
     fn assemble(place: Option<&Session>, kind: &Arc<Kind>, parts: Parts) -> Result<Buffer, Error> {
         let Parts { id, device, inode, flags, access, fd, second } = parts;
-        let Some(fd) = fd else {
-            if let Some(session) = place {
-                // A place without a way to it is of no use to anybody.
-                let _ = session.free_ids(&[id]);
-            }
-            return Err(Error::BadAnswer(format!("no descriptor for buffer {id}")));
-        };
+        // From here on it is freed on every way out.
+        let place = place.map(|session| Place { session: session.clone(), id, kept: false });
+        let fd = fd.ok_or_else(|| Error::BadAnswer(format!("no descriptor for buffer {id}")))?;
         let (fd, second) = (OwnedFd::from(fd), second.map(OwnedFd::from));
-        let (kind, place) = (kind.clone(), place.cloned());
-        let sealed = AtomicBool::new(false);
+        let (kind, sealed) = (kind.clone(), AtomicBool::new(false));
         let buffer = Buffer { id, kind, device, inode, flags, access, fd, second, sealed, place };
         buffer.check_size(buffer.fd.as_fd())?;
         if let Some(second) = &buffer.second {
@@ -169,7 +186,7 @@ impl Buffer {
     /// Makes a region read-only for good, for everybody; mappings that exist stay writable.
     pub fn seal(&self) -> Result<(), Error> {
         let place = self.place.as_ref().ok_or(Error::NotTheOwner(self.id))?;
-        place.seal_id(self.id)?;
+        place.session.seal_id(self.id)?;
         self.sealed.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -200,15 +217,19 @@ impl Buffer {
         Ok(MappedBuffer::new(mapping, dma_buf))
     }
 
-    /// Lets the buffer stay in its session when the handle goes.
-    pub(crate) fn without_place(mut self) -> Buffer {
-        self.place = None;
-        self
+    /// Closes the descriptors and leaves the buffer in its session, to be had again by
+    /// [`Session::get`]. The service takes a dma-buf back that nobody holds for some seconds, unless
+    /// a token for it can still be used.
+    pub fn forget(self) {
+        self.into_id();
     }
 
-    /// Closes the descriptor and leaves the freeing to the caller.
-    pub(crate) fn into_id(self) -> i64 {
-        self.without_place().id
+    /// Closes the descriptors and leaves the freeing to the caller.
+    pub(crate) fn into_id(mut self) -> i64 {
+        if let Some(place) = &mut self.place {
+            place.kept = true;
+        }
+        self.id
     }
 }
 
@@ -226,16 +247,6 @@ struct Parts {
 impl AsFd for Buffer {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        if let Some(session) = self.place.take() {
-            if let Err(error) = session.free_ids(&[self.id]) {
-                log::debug!("buffer {} was not freed: {error}", self.id);
-            }
-        }
     }
 }
 

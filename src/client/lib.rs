@@ -44,7 +44,7 @@ pub use buffer::{Buffer, MappedBuffer, ReadAccess, WriteAccess};
 pub use error::{Error, RefusalCode};
 pub use foreign::{ForeignKind, ForeignMemory};
 pub use request::BufferRequest;
-pub use session::{Session, SharePermit, Token};
+pub use session::{Session, SessionEvents, SessionOptions, SharePermit, Token};
 
 pub use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     Access::Access,
@@ -55,5 +55,6 @@ pub use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     BufferLayout::BufferLayout,
     HeapClass::HeapClass,
     IAllocator::MAX_BATCH,
+    PressureLevel::PressureLevel,
     SessionStats::SessionStats,
 };

@@ -80,6 +80,16 @@ impl BufferRequest {
         self.flag(AllocationFlag::READ_ONLY_VIEW)
     }
 
+    /// Fresh memory, which goes back to the kernel when it is freed.
+    pub fn no_pool(self) -> BufferRequest {
+        self.flag(AllocationFlag::NO_POOL)
+    }
+
+    /// A region whose contents go when the session ends, even for those who map it.
+    pub fn revoke_on_death(self) -> BufferRequest {
+        self.flag(AllocationFlag::REVOKE_ON_DEATH)
+    }
+
     fn flag(self, flag: AllocationFlag) -> BufferRequest {
         BufferRequest { flags: self.flags | flag.0, ..self }
     }

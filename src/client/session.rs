@@ -14,6 +14,7 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     IAllocator::{IAllocator, MAX_BATCH},
     IAllocatorCallback::{BnAllocatorCallback, IAllocatorCallback},
     IAllocatorSession::IAllocatorSession,
+    PressureLevel::PressureLevel,
     SessionConfig::SessionConfig,
     SessionStats::SessionStats,
     ShareOptions::ShareOptions,
@@ -60,6 +61,23 @@ impl SharePermit {
     }
 }
 
+/// How a session is opened: who the client is, and limits of its own below the service's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// Who the client is, for dumps and logs.
+    pub name: String,
+    /// The most bytes that it may hold; `None` for as many as the service permits.
+    pub max_bytes: Option<u64>,
+    /// The most buffers that it may hold; `None` for as many as the service permits.
+    pub max_buffers: Option<u32>,
+}
+
+impl From<&str> for SessionOptions {
+    fn from(name: &str) -> SessionOptions {
+        SessionOptions { name: name.to_owned(), ..SessionOptions::default() }
+    }
+}
+
 /// This process's session at the service; ends with the last clone of it and the last buffer of it,
 /// by [`close`](Session::close), or with the process. May be used from several threads.
 #[derive(Debug, Clone)]
@@ -84,12 +102,18 @@ impl Drop for Connection {
 impl Session {
     pub(crate) fn open(
         allocator: &Strong<dyn IAllocator>,
-        name: &str,
-        on_shared_gone: impl Fn(&[i64]) + Send + Sync + 'static,
+        options: SessionOptions,
+        events: impl SessionEvents,
     ) -> Result<Session, Error> {
-        let listener = Listener(on_shared_gone);
+        let listener = Listener(events);
         let callback = hal_binder::new_binder!(BnAllocatorCallback, listener);
-        let config = SessionConfig { name: name.to_owned() };
+        let config = SessionConfig {
+            name: options.name,
+            maxBytes: options.max_bytes.map_or(0, |most| i64::try_from(most).unwrap_or(i64::MAX)),
+            maxBuffers: options
+                .max_buffers
+                .map_or(0, |most| i32::try_from(most).unwrap_or(i32::MAX)),
+        };
         let binder = allocator.openSession(&config, &callback)?;
         Ok(Session(Arc::new(Connection { binder, _callback: callback })))
     }
@@ -178,19 +202,47 @@ impl Session {
         Ok(self.0.binder.getStats()?)
     }
 
+    /// Gives back to the kernel what the service keeps idle of buffers that this process's uid freed;
+    /// answers the bytes.
+    pub fn trim(&self) -> Result<u64, Error> {
+        Ok(self.0.binder.trim()?.unsigned_abs())
+    }
+
     /// Ends the session for all clones; descriptors and mappings stay valid.
     pub fn close(&self) -> Result<(), Error> {
         Ok(self.0.binder.close()?)
     }
 }
 
-struct Listener<F>(F);
+/// What happens to a session without its doing; called on a Binder thread. All of it may be ignored.
+pub trait SessionEvents: Send + Sync + 'static {
+    /// Owners gave up acquired buffers, which stay in this session, and stay valid. `ids` are this
+    /// session's.
+    fn shared_gone(&self, ids: &[i64]) {
+        let _ = ids;
+    }
 
-impl<F: Send + Sync + 'static> Interface for Listener<F> {}
+    /// Memory is scarcer than it was, or less scarce. `NORMAL` comes only after another level.
+    fn pressure(&self, level: PressureLevel) {
+        let _ = level;
+    }
+}
 
-impl<F: Fn(&[i64]) + Send + Sync + 'static> IAllocatorCallback for Listener<F> {
+/// For those who ignore all of it.
+impl SessionEvents for () {}
+
+struct Listener<E>(E);
+
+impl<E: SessionEvents> Interface for Listener<E> {}
+
+impl<E: SessionEvents> IAllocatorCallback for Listener<E> {
     fn onSharedBufferGone(&self, ids: &[i64]) -> hal_binder::Result<()> {
-        (self.0)(ids);
+        self.0.shared_gone(ids);
+        Ok(())
+    }
+
+    fn onPressure(&self, level: PressureLevel) -> hal_binder::Result<()> {
+        self.0.pressure(level);
         Ok(())
     }
 }

@@ -4,11 +4,10 @@
 //! dma-bufs: memory that devices and processes share by descriptor
 //! (`include/uapi/linux/dma-buf.h`).
 
-use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use nix::errno::Errno;
 use nix::libc::c_char;
+use nix::NixPath;
 
 use crate::{identity, KernelError};
 
@@ -42,14 +41,16 @@ impl DmaBuf {
     /// Names the buffer: fdinfo and `/proc/PID/maps` show it. At most [`MAX_NAME_BYTES`]; see
     /// [`kernel_name`] for a name that fits.
     pub fn set_name(&self, name: &str) -> Result<(), KernelError> {
-        let refuse = |errno| KernelError::new(format!("name a dma-buf {name:?}"), errno);
-        let name = CString::new(name).map_err(|_| refuse(Errno::EINVAL))?;
-        let pointer: *const c_char = name.as_ptr();
-        // `_IOW` encodes the size of what the argument points to; this ioctl takes the string itself.
-        let argument = pointer.cast::<*const c_char>();
-        // SAFETY: the descriptor is open, and `argument` points to a NUL-terminated string that
-        // lives across the call; the kernel reads at most DMA_BUF_NAME_LEN bytes up to its NUL.
-        unsafe { ioctl::set_name(self.0.as_raw_fd(), argument) }.map(|_| ()).map_err(refuse)
+        let named = name.with_nix_path(|name| {
+            // `_IOW` encodes the size of what the argument points to; this ioctl takes the string
+            // itself.
+            let argument = name.as_ptr().cast::<*const c_char>();
+            // SAFETY: the descriptor is open, and `argument` points to a NUL-terminated string that
+            // lives across the call; the kernel reads at most DMA_BUF_NAME_LEN bytes up to its NUL.
+            unsafe { ioctl::set_name(self.0.as_raw_fd(), argument) }
+        });
+        let refuse = KernelError::context(|| format!("name a dma-buf {name:?}"));
+        named.and_then(|named| named).map(|_| ()).map_err(refuse)
     }
 }
 

@@ -4,8 +4,10 @@
 //! What `/proc/self/fdinfo` says of a dma-buf: its size, exporter and name, and how many holders it
 //! has (`dma_buf_show_fdinfo` in `drivers/dma-buf/dma-buf.c`).
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Cursor, Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::str;
 
 use crate::KernelError;
 
@@ -43,6 +45,32 @@ impl DmaBufInfo {
             name: field("name").map(str::to_owned),
         })
     }
+}
+
+/// The bytes of an fdinfo file that are looked at: `count:` is in the seventh line.
+const LOOKED_AT: usize = 512;
+
+/// How many references to a dma-buf there are: descriptors, mappings and attachments of all
+/// processes, the descriptor asked about among them. `None` if it is no dma-buf. Costs an open, a
+/// read and a close.
+pub fn holders(fd: BorrowedFd<'_>) -> Result<Option<u64>, KernelError> {
+    let refuse = || format!("read the fdinfo of descriptor {}", fd.as_raw_fd());
+    // "/proc/self/fdinfo/" and ten digits.
+    let mut path = Cursor::new([0u8; 32]);
+    write!(path, "/proc/self/fdinfo/{}", fd.as_raw_fd()).map_err(KernelError::io(refuse))?;
+    let length = usize::try_from(path.position()).unwrap_or_default();
+    let path = path.get_ref().get(..length).and_then(|path| str::from_utf8(path).ok());
+    let mut file = File::open(path.unwrap_or_default()).map_err(KernelError::io(refuse))?;
+    let mut bytes = [0u8; LOOKED_AT];
+    let read = file.read(&mut bytes).map_err(KernelError::io(refuse))?;
+    Ok(count(bytes.get(..read).unwrap_or_default()))
+}
+
+/// The number behind `count:` at the start of a line.
+fn count(text: &[u8]) -> Option<u64> {
+    let mut lines = text.split(|byte| *byte == b'\n');
+    let value = lines.find_map(|line| line.strip_prefix(b"count:"))?;
+    str::from_utf8(value).ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -92,10 +120,27 @@ mod tests {
         assert_eq!(holders(), 1);
     }
 
+    #[test]
+    fn a_memfd_has_no_count_of_holders() {
+        let memfd = Memfd::create("no dma-buf", 4096).unwrap();
+        assert_eq!(holders(memfd.as_fd()).unwrap(), None);
+    }
+
     proptest! {
         #[test]
         fn any_text_is_read_or_refused(text: String) {
             let _ = DmaBufInfo::parse(&text);
+            let _ = count(text.as_bytes());
+        }
+
+        #[test]
+        fn the_count_is_that_of_the_whole_file(size: u64, count: u64, name in "[a-z]{0,31}") {
+            let text = format!(
+                "pos:\t0\nflags:\t02\nmnt_id:\t10\nino:\t7\nsize:\t{size}\ncount:\t{count}\n\
+                 exp_name:\tsystem\nname:\t{name}\n"
+            );
+            let whole = DmaBufInfo::parse(&text).map(|info| info.count);
+            prop_assert_eq!(super::count(text.as_bytes()), whole);
         }
     }
 }

@@ -22,6 +22,7 @@ pub mod memfd;
 pub mod meminfo;
 pub mod random;
 pub mod sync_file;
+pub mod thread_priority;
 pub mod udmabuf;
 
 mod error;

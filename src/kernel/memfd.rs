@@ -4,18 +4,18 @@
 //! memfd: anonymous memory by descriptor whose size can be fixed by seals (Linux 3.17 and later,
 //! memfd_create(2)).
 
-use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 pub use nix::fcntl::SealFlag;
-use nix::fcntl::{fcntl, FcntlArg};
+use nix::fcntl::{fallocate, fcntl, FallocateFlags, FcntlArg};
 use nix::sys::memfd::{memfd_create, MemFdCreateFlag};
 use nix::sys::stat::{fchmod, Mode};
 use nix::unistd::ftruncate;
+use nix::NixPath;
 
-use crate::KernelError;
+use crate::{identity, KernelError};
 
 /// The longest name that the kernel takes, in bytes: `MFD_NAME_MAX_LEN` of `mm/memfd.c`.
 pub const MAX_NAME_BYTES: usize = 249;
@@ -39,19 +39,29 @@ impl Memfd {
     /// descriptor cannot turn it writable through `/proc`.
     pub fn create(name: &str, bytes: u64) -> Result<Memfd, KernelError> {
         let refuse = |errno| KernelError::new(format!("memfd {name:?} of {bytes} bytes"), errno);
-        let c_name = CString::new(name).map_err(|_| refuse(Errno::EINVAL))?;
         let length = i64::try_from(bytes).map_err(|_| refuse(Errno::EFBIG))?;
         let flags = MemFdCreateFlag::MFD_CLOEXEC | MemFdCreateFlag::MFD_ALLOW_SEALING;
-        let fd = match memfd_create(&c_name, flags | NOEXEC_SEAL) {
-            Err(Errno::EINVAL) => memfd_create(&c_name, flags),
+        let made = name.with_nix_path(|name| match memfd_create(name, flags | NOEXEC_SEAL) {
+            Err(Errno::EINVAL) => memfd_create(name, flags),
             result => result,
-        }
-        .map_err(refuse)?;
+        });
+        let fd = made.and_then(|made| made).map_err(refuse)?;
         ftruncate(&fd, length).map_err(refuse)?;
         fchmod(fd.as_raw_fd(), Mode::S_IRUSR | Mode::S_IWUSR).map_err(refuse)?;
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
         fcntl(fd.as_raw_fd(), FcntlArg::F_ADD_SEALS(seals)).map_err(refuse)?;
         Ok(Memfd(fd))
+    }
+
+    /// Gives all pages back to the kernel: who maps them reads zeros from now on, and what is written
+    /// later comes in new pages (fallocate(2), `FALLOC_FL_PUNCH_HOLE`; Linux 3.5 and later for tmpfs).
+    /// Refused with EPERM after [`seal_future_writes`](Memfd::seal_future_writes).
+    pub fn punch(&self) -> Result<(), KernelError> {
+        let bytes = identity::size(self.as_fd())?;
+        let refuse = |errno| KernelError::new(format!("punch {bytes} bytes of a memfd"), errno);
+        let length = i64::try_from(bytes).map_err(|_| refuse(Errno::EFBIG))?;
+        let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        fallocate(self.0.as_raw_fd(), hole, 0, length).map_err(refuse)
     }
 
     /// A descriptor that only reads: a new open file, not a duplicate, so that neither a writable
@@ -101,7 +111,6 @@ pub fn seals(fd: BorrowedFd<'_>) -> Result<SealFlag, KernelError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity;
     use crate::mapping::{Mapping, ReadOnly, ReadWrite};
     use nix::fcntl::FdFlag;
     use std::io::Write;
@@ -165,6 +174,21 @@ mod tests {
         let memfd = Memfd::create("too late", 4096).unwrap();
         fcntl(memfd.0.as_raw_fd(), FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SEAL)).unwrap();
         assert_eq!(memfd.seal_future_writes().unwrap_err().errno, Errno::EPERM);
+    }
+
+    #[test]
+    fn what_is_punched_reads_zero_and_can_be_written_again() {
+        let memfd = Memfd::create("punched", 3 * 4096 + 5).unwrap();
+        let mapping: Mapping<ReadWrite> = Mapping::new(memfd.as_fd(), 3 * 4096 + 5).unwrap();
+        mapping.fill(0, mapping.size(), 0x33).unwrap();
+        memfd.punch().unwrap();
+        let mut bytes = vec![1; mapping.size()];
+        mapping.read(0, &mut bytes).unwrap();
+        assert!(bytes.iter().all(|byte| *byte == 0));
+        assert_eq!(identity::size(memfd.as_fd()).unwrap(), 3 * 4096 + 5);
+        mapping.write(0, b"again").unwrap();
+        memfd.seal_future_writes().unwrap();
+        assert_eq!(memfd.punch().unwrap_err().errno, Errno::EPERM);
     }
 
     #[test]

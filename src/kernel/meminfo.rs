@@ -3,13 +3,18 @@
 
 //! How much memory the machine has and how much it could give (`/proc/meminfo`, proc(5)).
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 
 use nix::errno::Errno;
 
 use crate::KernelError;
 
 const PATH: &str = "/proc/meminfo";
+
+/// More than twice what the file has (fewer than 70 lines of 28 bytes), which the kernel makes whole
+/// for one read of that many bytes.
+const MAX_BYTES: usize = 4096;
 
 /// The machine's memory at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +34,12 @@ pub struct MemInfo {
 impl MemInfo {
     /// Asks the kernel.
     pub fn read() -> Result<MemInfo, KernelError> {
-        let text = fs::read_to_string(PATH).map_err(KernelError::io(|| format!("read {PATH}")))?;
-        MemInfo::parse(&text)
+        let mut text = [0; MAX_BYTES];
+        let length = File::open(PATH)
+            .and_then(|mut file| file.read(&mut text))
+            .map_err(KernelError::io(|| format!("read {PATH}")))?;
+        text.get(..length)
+            .and_then(|text| MemInfo::parse(std::str::from_utf8(text).ok()?))
             .ok_or_else(|| KernelError::new(format!("understand {PATH}"), Errno::EPROTO))
     }
 

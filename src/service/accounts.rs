@@ -6,7 +6,7 @@
 //! The kernel compares a dma-heap request with nothing, so nothing reaches it that is not booked
 //! here first. A [`Charge`] is a booking; dropping it gives the amount back.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use berth_kernel::meminfo::MemInfo;
 use crate::lock::lock;
 use crate::policy::UidLimits;
 use crate::refusal::{OverLimit, Refusal, Scope};
+use crate::shelf::ShelfLimits;
 
 /// The most that anybody may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +42,12 @@ pub struct Limits {
     pub service_sessions: u64,
     /// Bytes of `MemAvailable` that no allocation may touch.
     pub reserve_bytes: u64,
+    /// Bytes that are kept to be used again.
+    pub idle_bytes: u64,
+    /// Buffers that are kept to be used again.
+    pub idle_buffers: u64,
+    /// How long they are kept, in seconds.
+    pub idle_seconds: u64,
 }
 
 impl Limits {
@@ -68,6 +75,19 @@ impl Limits {
             service_descriptors,
             service_sessions: 4096,
             reserve_bytes: total_bytes / 16,
+            idle_bytes: total_bytes / 16,
+            // Their descriptors are of those that are not counted.
+            idle_buffers: 256.min(service_descriptors / 16),
+            idle_seconds: 10,
+        }
+    }
+
+    /// What may be kept to be used again.
+    pub(crate) fn idle(&self) -> ShelfLimits {
+        ShelfLimits {
+            bytes: self.idle_bytes,
+            items: usize::try_from(self.idle_buffers).unwrap_or(usize::MAX),
+            age: Duration::from_secs(self.idle_seconds),
         }
     }
 }
@@ -114,8 +134,12 @@ pub(crate) fn within(
 
 #[derive(Debug, Default)]
 struct Books {
+    /// Everything, with what lingers.
     service: Used,
-    uids: HashMap<u32, Used>,
+    /// What was given up and is not proven gone.
+    lingering: Used,
+    /// Few, and looked up for every buffer: a hash would cost more than the search.
+    uids: BTreeMap<u32, Used>,
 }
 
 /// The books of the service.
@@ -142,17 +166,27 @@ impl Accounts {
         &self.limits
     }
 
-    /// What the service uses.
+    /// What the service uses, with what lingers.
     pub(crate) fn service(&self) -> Used {
         lock(&self.books).service
     }
 
+    /// What was given up and is not proven gone: it counts against its owner's limits all the same.
+    pub(crate) fn lingering(&self) -> Used {
+        lock(&self.books).lingering
+    }
+
+    /// What sessions hold: what the service uses, less what lingers.
+    pub(crate) fn live(&self) -> Used {
+        let books = lock(&self.books);
+        let mut live = books.service;
+        live.subtract(books.lingering);
+        live
+    }
+
     /// What each uid uses, by uid.
     pub(crate) fn uids(&self) -> Vec<(u32, Used)> {
-        let mut uids: Vec<_> =
-            lock(&self.books).uids.iter().map(|(uid, used)| (*uid, *used)).collect();
-        uids.sort_unstable_by_key(|(uid, _)| *uid);
-        uids
+        lock(&self.books).uids.iter().map(|(uid, used)| (*uid, *used)).collect()
     }
 
     /// Books `count` buffers of `bytes_each` for a uid, if every limit allows it. Each costs the
@@ -209,12 +243,15 @@ impl Accounts {
         books.service.add(amount);
         books.uids.entry(uid).or_default().add(amount);
         drop(books);
-        Ok(Charge { accounts: self.clone(), uid, amount })
+        Ok(Charge { accounts: self.clone(), uid, amount, lingers: false })
     }
 
-    fn give_back(&self, uid: u32, amount: Used) {
+    fn give_back(&self, uid: u32, amount: Used, lingers: bool) {
         let mut books = lock(&self.books);
         books.service.subtract(amount);
+        if lingers {
+            books.lingering.subtract(amount);
+        }
         if let Some(own) = books.uids.get_mut(&uid) {
             own.subtract(amount);
             if *own == Used::default() {
@@ -290,14 +327,27 @@ pub(crate) struct Charge {
     accounts: Arc<Accounts>,
     uid: u32,
     amount: Used,
+    lingers: bool,
 }
 
 impl Charge {
+    /// Notes that what is paid for was given up.
+    pub(crate) fn linger(&mut self) {
+        if !std::mem::replace(&mut self.lingers, true) {
+            lock(&self.accounts.books).lingering.add(self.amount);
+        }
+    }
+
+    /// The bytes booked.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.amount.bytes
+    }
+
     /// Splits the booking of one buffer off, of so many bytes and descriptors.
     pub(crate) fn split_buffer(&mut self, bytes: u64, descriptors: u64) -> Charge {
         let amount = Used { bytes, buffers: 1, descriptors, sessions: 0 };
         self.amount.subtract(amount);
-        Charge { accounts: self.accounts.clone(), uid: self.uid, amount }
+        Charge { accounts: self.accounts.clone(), uid: self.uid, amount, lingers: self.lingers }
     }
 
     /// Who pays.
@@ -309,7 +359,7 @@ impl Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         if self.amount != Used::default() {
-            self.accounts.give_back(self.uid, self.amount);
+            self.accounts.give_back(self.uid, self.amount, self.lingers);
         }
     }
 }
@@ -333,6 +383,9 @@ mod tests {
             service_descriptors: 12,
             service_sessions: 3,
             reserve_bytes: 0,
+            idle_bytes: 0,
+            idle_buffers: 0,
+            idle_seconds: 1,
         }
     }
 
@@ -438,6 +491,19 @@ mod tests {
         drop(one);
         assert_eq!(accounts.service(), Used::default());
         assert!(accounts.uids().is_empty());
+    }
+
+    #[test]
+    fn what_lingers_counts_against_its_owner_and_is_not_live() {
+        let accounts = accounts();
+        let mut charge = accounts.admit(1, 60, 1, 1).unwrap();
+        charge.linger();
+        charge.linger();
+        assert_eq!((accounts.live().bytes, accounts.lingering().bytes), (0, 60));
+        assert_eq!(accounts.admit(1, 41, 1, 1).unwrap_err().code(), AllocatorError::QUOTA_EXCEEDED);
+        drop(charge);
+        assert_eq!(accounts.lingering(), Used::default());
+        assert!(accounts.admit(1, 100, 1, 1).is_ok());
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl IAllocator::IAllocator for AllocatorObject {
         callback: &Strong<dyn IAllocatorCallback>,
     ) -> hal_binder::Result<Strong<dyn IAllocatorSession>> {
         let (uid, pid) = (ThreadState::get_calling_uid(), ThreadState::get_calling_pid());
-        let session = answer(&self.0, self.0.open_session(uid, pid, &config.name, callback))?;
+        let session = answer(&self.0, self.0.open_session(uid, pid, config, callback))?;
         let object = SessionObject { service: self.0.clone(), session };
         Ok(hal_binder::new_binder!(BnAllocatorSession, object))
     }
@@ -160,6 +160,14 @@ impl IAllocatorSession for SessionObject {
         self.answer(self.service.seal(&self.session, id))
     }
 
+    fn trim(&self) -> hal_binder::Result<i64> {
+        // That the session is open, like every call but close.
+        self.answer(self.session.held().map(|_| {
+            let bytes = self.service.reclaimer.recycler.trim_of_uid(self.session.uid);
+            i64::try_from(bytes).unwrap_or(i64::MAX)
+        }))
+    }
+
     fn list(&self, after_id: i64) -> hal_binder::Result<Vec<BufferInfo>> {
         let part = self.session.list(after_id, IAllocator::MAX_BATCH as usize);
         self.answer(part.map(|part| part.iter().map(|(id, h)| wire::info(*id, h)).collect()))
@@ -177,7 +185,7 @@ impl IAllocatorSession for SessionObject {
     }
 
     fn getStats(&self) -> hal_binder::Result<SessionStats> {
-        let limits = self.service.accounts.limits();
+        let limits = &self.session.limits;
         self.answer(self.session.held().map(|held| dump::session_stats(&held, limits)))
     }
 

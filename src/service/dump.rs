@@ -14,10 +14,9 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     AllocatorStats::AllocatorStats, SessionStats::SessionStats,
 };
 
-use crate::accounts::Limits;
 use crate::request::Shape;
 use crate::service::Service;
-use crate::session::{Held, Role, Session};
+use crate::session::{Held, Role, Session, SessionLimits};
 
 /// Who may ask for a dump: root, system, shell, and whoever runs the service. A reader that stops
 /// reading holds the thread that writes to it, so not everybody may.
@@ -105,29 +104,39 @@ struct ShownBuffer {
 
 /// The figures of the service.
 pub(crate) fn stats(service: &Service) -> AllocatorStats {
-    let used = service.accounts.service();
+    let used = service.accounts.live();
+    let lingering = service.accounts.lingering();
+    let recycler = &service.reclaimer.recycler;
+    let idle = recycler.kept();
     let long = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let int = |value: u64| i32::try_from(value).unwrap_or(i32::MAX);
     AllocatorStats {
         sessions: int(service.open_sessions() as u64),
         buffers: int(used.buffers),
         bytes: long(used.bytes),
+        lingeringBuffers: int(lingering.buffers),
+        lingeringBytes: long(lingering.bytes),
+        idleBuffers: int(idle.buffers),
+        clearedBuffers: int(idle.cleared),
+        idleBytes: long(idle.bytes),
         tokens: int(service.tokens.usable() as u64),
         allocatedBuffers: long(service.counters.allocated.load(Ordering::Relaxed)),
+        recycledBuffers: long(recycler.reused.load(Ordering::Relaxed)),
+        abandonedBuffers: long(service.counters.taken_back.load(Ordering::Relaxed)),
         refusals: long(service.counters.refusals.load(Ordering::Relaxed)),
         abandonedSessions: long(service.counters.abandoned.load(Ordering::Relaxed)),
     }
 }
 
 /// The figures of a session.
-pub(crate) fn session_stats(held: &Held, limits: &Limits) -> SessionStats {
+pub(crate) fn session_stats(held: &Held, limits: &SessionLimits) -> SessionStats {
     let int = |value: u64| i32::try_from(value).unwrap_or(i32::MAX);
     SessionStats {
         buffers: int(held.owned),
         bytes: i64::try_from(held.bytes).unwrap_or(i64::MAX),
         acquired: int(held.taken),
-        maxBuffers: int(limits.session_buffers),
-        maxBytes: i64::try_from(limits.session_bytes).unwrap_or(i64::MAX),
+        maxBuffers: int(limits.buffers),
+        maxBytes: i64::try_from(limits.bytes).unwrap_or(i64::MAX),
     }
 }
 

@@ -73,10 +73,18 @@ impl Heap {
             Face::DmaBuf => true,
             Face::DmaBufWithView => matches!(self.source, Source::Udmabuf(_)),
             Face::Region => self.gives_regions(),
+            // Under a udmabuf a hole would only part the two faces.
+            Face::RevocableRegion => matches!(self.source, Source::Memfd),
         };
         // Protected memory is for those who asked for it, and they get no other.
         let protected = self.class == HeapClass::Secure;
         has_face && protected == usage.intersects(Usage::PROTECTED)
+    }
+
+    /// Whether its memory is worth keeping when it is given back: cleared by the CPU at the CPU's
+    /// speed, and of an area that is everybody's anyhow.
+    pub(crate) fn recycles(&self) -> bool {
+        self.class == HeapClass::System && self.gives_dma_bufs()
     }
 
     /// Whether it gives dma-bufs.
@@ -129,7 +137,9 @@ impl Heap {
                 let buffer = named(driver.create(&memfd, 0, bytes)?, name);
                 Ok(match face {
                     Face::DmaBuf => HeapMemory::DmaBuf(buffer),
-                    Face::Region => HeapMemory::MemfdWithDmaBuf(memfd, buffer),
+                    Face::Region | Face::RevocableRegion => {
+                        HeapMemory::MemfdWithDmaBuf(memfd, buffer)
+                    }
                     Face::DmaBufWithView => {
                         // Not before: the driver refuses a memfd that nobody may write.
                         memfd.seal_future_writes()?;

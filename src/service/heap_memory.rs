@@ -6,7 +6,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use berth_kernel::ashmem::Ashmem;
-use berth_kernel::dma_buf::DmaBuf;
+use berth_kernel::dma_buf::{self, DmaBuf};
+use berth_kernel::fdinfo;
 use berth_kernel::identity::Identity;
 use berth_kernel::memfd::Memfd;
 use berth_kernel::KernelError;
@@ -23,6 +24,8 @@ pub(crate) enum Face {
     DmaBufWithView,
     /// Memory of CPUs.
     Region,
+    /// Memory of CPUs that can be taken from those who map it.
+    RevocableRegion,
 }
 
 impl std::fmt::Display for Face {
@@ -31,6 +34,7 @@ impl std::fmt::Display for Face {
             Face::DmaBuf => "a dma-buf",
             Face::DmaBufWithView => "a dma-buf with a read-only view",
             Face::Region => "a region",
+            Face::RevocableRegion => "a region that can be revoked",
         })
     }
 }
@@ -104,6 +108,47 @@ impl HeapMemory {
             HeapMemory::DmaBuf(_) | HeapMemory::Ashmem(_) => duplicate(self.as_fd()),
         }?;
         Ok(Opened { fd, second: None })
+    }
+
+    /// Whether there is a dma-buf in it, of which the kernel tells how many hold it.
+    pub(crate) fn has_dma_buf(&self) -> bool {
+        !matches!(self, HeapMemory::Memfd(_) | HeapMemory::Ashmem(_))
+    }
+
+    /// Whether anybody but the service holds the dma-buf: a descriptor, a mapping or a device, in any
+    /// process. Of memory that is none nothing tells.
+    pub(crate) fn is_held_by_others(&self) -> bool {
+        let buffer = match self {
+            HeapMemory::DmaBuf(buffer)
+            | HeapMemory::DmaBufWithView(buffer, _)
+            | HeapMemory::MemfdWithDmaBuf(_, buffer) => buffer,
+            HeapMemory::Memfd(_) | HeapMemory::Ashmem(_) => return false,
+        };
+        match fdinfo::holders(buffer.as_fd()) {
+            Ok(holders) => holders.is_some_and(|holders| holders > 1),
+            Err(error) => {
+                log::warn!("a buffer's holders: {error}");
+                false
+            }
+        }
+    }
+
+    /// Takes the contents from everybody who maps the memory, and gives its pages to the kernel.
+    pub(crate) fn revoke(&self) {
+        if let HeapMemory::Memfd(memfd) = self {
+            if let Err(error) = memfd.punch() {
+                log::warn!("a region was not revoked: {error}");
+            }
+        }
+    }
+
+    /// Names a dma-buf for its next owner.
+    pub(crate) fn rename(&self, name: &str) {
+        if let HeapMemory::DmaBuf(buffer) = self {
+            if let Err(error) = buffer.set_name(dma_buf::kernel_name(name)) {
+                log::debug!("{error}");
+            }
+        }
     }
 
     /// Makes memory of CPUs read-only for good, but for the mappings that are there.

@@ -137,16 +137,17 @@ impl Heaps {
             });
         let mut all =
             named.chain(others).filter(move |choice| choice.heap.serves(face, usage)).peekable();
-        let Some(first) = all.peek() else { return Err(self.nothing_for(request)) };
-        let too_large = Refusal::TooLargeForHeap {
-            heap: first.heap.name.clone(),
-            asked: bytes,
-            limit: first.heap.max_bytes,
+        let Some(&Choice { heap: first, .. }) = all.peek() else {
+            return Err(self.nothing_for(request));
         };
         let mut large_enough = all.filter(move |choice| bytes <= choice.heap.max_bytes).peekable();
         match large_enough.peek() {
             Some(_) => Ok(large_enough),
-            None => Err(too_large),
+            None => Err(Refusal::TooLargeForHeap {
+                heap: first.name.clone(),
+                asked: bytes,
+                limit: first.max_bytes,
+            }),
         }
     }
 
@@ -188,7 +189,9 @@ impl Heaps {
     /// The classes that serve a request.
     fn sources(&self, face: Face, usage: Usage) -> Sources<'_> {
         match face {
-            Face::Region => Sources { classes: &[HeapClass::Shmem], asked_for: 1 },
+            Face::Region | Face::RevocableRegion => {
+                Sources { classes: &[HeapClass::Shmem], asked_for: 1 }
+            }
             Face::DmaBufWithView => Sources { classes: &[HeapClass::Udmabuf], asked_for: 1 },
             Face::DmaBuf => self.policy.sources_for(usage),
         }

@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+mod abandoned;
 pub mod accounts;
 pub mod allocator;
 mod dump;
@@ -24,15 +25,22 @@ mod heap_class;
 mod heap_memory;
 mod heap_watch;
 mod heaps;
+#[cfg(test)]
+mod latency;
 mod lock;
 mod memory;
 mod notices;
 pub mod policy;
+mod pressure;
 mod reaper;
+mod reclaimer;
+mod recycler;
 mod refusal;
 mod request;
 mod service;
 mod session;
+mod shelf;
+mod size_class;
 mod tokens;
 mod wire;
 

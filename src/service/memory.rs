@@ -40,9 +40,12 @@ pub(crate) struct Memory {
     pub(crate) heap: Arc<Heap>,
     pub(crate) fallback: bool,
     pub(crate) since: Instant,
+    uid: u32,
+    /// It had been another's, and was cleared.
+    pub(crate) recycled: bool,
     sealed: AtomicBool,
     held: HeapMemory,
-    charge: Charge,
+    charge: Mutex<Charge>,
     sharing: Mutex<Sharing>,
 }
 
@@ -64,18 +67,65 @@ impl Memory {
     ) -> Result<Memory, Refusal> {
         let held = choice.heap.allocate(&request.name, bytes, request.face())?;
         let identity = held.identity().map_err(Refusal::of_kernel)?;
-        Ok(Memory {
+        Ok(Memory::of(request, choice, held, identity, bytes, charge, false))
+    }
+
+    /// The same of memory that is clean and was somebody's before.
+    pub(crate) fn reuse(
+        request: &Arc<Request>,
+        choice: Choice<'_>,
+        held: HeapMemory,
+        bytes: u64,
+        charge: Charge,
+    ) -> Result<Memory, Refusal> {
+        held.rename(&request.name);
+        let identity = held.identity().map_err(Refusal::of_kernel)?;
+        Ok(Memory::of(request, choice, held, identity, bytes, charge, true))
+    }
+
+    fn of(
+        request: &Arc<Request>,
+        choice: Choice<'_>,
+        held: HeapMemory,
+        identity: Option<Identity>,
+        bytes: u64,
+        charge: Charge,
+        recycled: bool,
+    ) -> Memory {
+        Memory {
             request: request.clone(),
             identity,
             bytes,
             heap: choice.heap.clone(),
             fallback: choice.fallback,
             since: Instant::now(),
+            recycled,
             sealed: AtomicBool::new(false),
             held,
-            charge,
+            uid: charge.uid(),
+            charge: Mutex::new(charge),
             sharing: Mutex::default(),
-        })
+        }
+    }
+
+    /// Notes that no session holds it any more.
+    pub(crate) fn give_up(&self) {
+        lock(&self.charge).linger();
+    }
+
+    /// Whether the kernel tells who holds it.
+    pub(crate) fn has_countable_holders(&self) -> bool {
+        self.held.has_dma_buf()
+    }
+
+    /// Whether anybody but the service holds it, as far as the kernel tells.
+    pub(crate) fn is_held_by_others(&self) -> bool {
+        self.held.is_held_by_others()
+    }
+
+    /// Gives the charge back and leaves the memory to the caller.
+    pub(crate) fn into_held(self) -> (HeapMemory, Arc<Heap>, u64) {
+        (self.held, self.heap, self.bytes)
     }
 
     /// New descriptors for a client.
@@ -96,8 +146,17 @@ impl Memory {
         self.held.is_dma_buf()
     }
 
+    /// Takes the contents from everybody.
+    pub(crate) fn revoke(&self) {
+        self.held.revoke();
+    }
+
     /// Makes it read-only for good, but for the mappings that are there.
     pub(crate) fn seal(&self) -> Result<(), Refusal> {
+        if self.request.revoke_on_death {
+            let why = "sealing a region with REVOKE_ON_DEATH, whose contents must go in the end";
+            return Err(Refusal::Unsupported(why.to_owned()));
+        }
         self.held.seal()?;
         self.sealed.store(true, Ordering::Relaxed);
         Ok(())
@@ -109,7 +168,7 @@ impl Memory {
 
     /// The uid that pays.
     pub(crate) fn uid(&self) -> u32 {
-        self.charge.uid()
+        self.uid
     }
 
     /// Notes that another session takes part; false if the owner has given the memory up.
@@ -123,14 +182,20 @@ impl Memory {
 
     /// Notes that a session takes part no longer.
     pub(crate) fn leave(&self, place: Place) {
-        lock(&self.sharing).takers.retain(|taker| *taker != place);
+        let mut sharing = lock(&self.sharing);
+        sharing.takers.retain(|taker| *taker != place);
+        let nobody_is_left = sharing.ended && sharing.takers.is_empty();
+        drop(sharing);
+        if nobody_is_left {
+            self.give_up();
+        }
     }
 
     /// Ends the sharing, as the owner gives the memory up, and returns who is to be told.
     pub(crate) fn end_sharing(&self) -> Vec<Place> {
         let mut sharing = lock(&self.sharing);
         sharing.ended = true;
-        std::mem::take(&mut sharing.takers)
+        sharing.takers.clone()
     }
 
     /// How many other sessions take part.

@@ -8,34 +8,42 @@ use std::sync::mpsc::{sync_channel, SyncSender, TrySendError};
 use std::thread;
 
 use hal_binder::Strong;
-use vendor_berth_allocator::aidl::vendor::berth::allocator::IAllocatorCallback::IAllocatorCallback;
+use vendor_berth_allocator::aidl::vendor::berth::allocator::{
+    IAllocatorCallback::IAllocatorCallback, PressureLevel::PressureLevel,
+};
 
 /// How many notices may wait to be sent; what comes on top is lost, as a client may lose any.
 const CAPACITY: usize = 1024;
 
-/// Buffers that a client takes part in and whose owner gave them up.
-struct SharedGone {
+/// What a client is told.
+enum Notice {
+    /// Buffers that it takes part in were given up by their owners.
+    SharedGone(Vec<i64>),
+    /// Memory is scarcer than it was, or less scarce.
+    Pressure(PressureLevel),
+}
+
+/// A notice and whom it is for.
+struct Letter {
     callback: Strong<dyn IAllocatorCallback>,
-    buffers: Vec<i64>,
+    notice: Notice,
 }
 
 /// The way to the thread that sends notices.
 #[derive(Debug)]
-pub(crate) struct Notices(SyncSender<SharedGone>);
-
-impl std::fmt::Debug for SharedGone {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SharedGone").field("buffers", &self.buffers).finish()
-    }
-}
+pub(crate) struct Notices(SyncSender<Letter>);
 
 impl Notices {
     /// Starts the thread; it ends with the service.
     pub(crate) fn start() -> io::Result<Notices> {
-        let (sender, receiver) = sync_channel::<SharedGone>(CAPACITY);
+        let (sender, receiver) = sync_channel::<Letter>(CAPACITY);
         thread::Builder::new().name("notices".to_owned()).spawn(move || {
-            for notice in receiver {
-                if let Err(status) = notice.callback.onSharedBufferGone(&notice.buffers) {
+            for Letter { callback, notice } in receiver {
+                let told = match notice {
+                    Notice::SharedGone(buffers) => callback.onSharedBufferGone(&buffers),
+                    Notice::Pressure(level) => callback.onPressure(level),
+                };
+                if let Err(status) = told {
                     log::debug!("a client was not told: {status}");
                 }
             }
@@ -45,7 +53,16 @@ impl Notices {
 
     /// Tells a client that owners gave up `buffers` of its session.
     pub(crate) fn shared_gone(&self, callback: Strong<dyn IAllocatorCallback>, buffers: Vec<i64>) {
-        match self.0.try_send(SharedGone { callback, buffers }) {
+        self.send(Letter { callback, notice: Notice::SharedGone(buffers) });
+    }
+
+    /// Tells a client how short memory is.
+    pub(crate) fn pressure(&self, callback: Strong<dyn IAllocatorCallback>, level: PressureLevel) {
+        self.send(Letter { callback, notice: Notice::Pressure(level) });
+    }
+
+    fn send(&self, letter: Letter) {
+        match self.0.try_send(letter) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => log::debug!("a notice was lost: {CAPACITY} are waiting"),
             Err(TrySendError::Disconnected(_)) => log::error!("the thread of the notices ended"),

@@ -27,7 +27,9 @@ pub(crate) fn supported_usage(protected: bool) -> Usage {
 /// All flags that a request may have, on a device with udmabuf or without.
 pub(crate) fn supported_flags(udmabuf: bool) -> i32 {
     let view = if udmabuf { AllocationFlag::READ_ONLY_VIEW.0 } else { 0 };
-    AllocationFlag::STRICT_HEAP.0 | view
+    let always =
+        [AllocationFlag::STRICT_HEAP, AllocationFlag::NO_POOL, AllocationFlag::REVOKE_ON_DEATH];
+    always.into_iter().fold(view, |flags, flag| flags | flag.0)
 }
 
 /// The form of what is asked for.
@@ -52,6 +54,10 @@ pub(crate) struct Request {
     pub(crate) strict_heap: bool,
     /// Readers get a view that they cannot write.
     pub(crate) read_only_view: bool,
+    /// Not of memory that was another's, nor to become such.
+    pub(crate) no_pool: bool,
+    /// The contents go with the session.
+    pub(crate) revoke_on_death: bool,
 }
 
 impl Request {
@@ -100,6 +106,8 @@ impl Request {
             heap,
             strict_heap: has(AllocationFlag::STRICT_HEAP),
             read_only_view: has(AllocationFlag::READ_ONLY_VIEW),
+            no_pool: has(AllocationFlag::NO_POOL),
+            revoke_on_death: has(AllocationFlag::REVOKE_ON_DEATH),
         };
         request.check_combination()?;
         if request.bytes() > max_bytes {
@@ -118,6 +126,8 @@ impl Request {
             heap: None,
             strict_heap: false,
             read_only_view: false,
+            no_pool: false,
+            revoke_on_death: false,
         }
     }
 
@@ -125,7 +135,9 @@ impl Request {
     fn check_combination(&self) -> Result<(), Refusal> {
         let region = matches!(self.shape, Shape::Region(_));
         let protected = self.usage.intersects(Usage::PROTECTED);
-        let contradiction = if region && self.read_only_view {
+        let contradiction = if self.revoke_on_death && !region {
+            "REVOKE_ON_DEATH of a dma-buf, which nobody can take from those who hold it"
+        } else if region && self.read_only_view {
             "READ_ONLY_VIEW of a region, every one of which can be opened read-only"
         } else if protected && (region || self.read_only_view) {
             "PROTECTED memory that CPUs share"
@@ -139,10 +151,11 @@ impl Request {
 
     /// What it wants to see of the memory.
     pub(crate) fn face(&self) -> Face {
-        match (&self.shape, self.read_only_view) {
-            (Shape::Region(_), _) => Face::Region,
-            (_, true) => Face::DmaBufWithView,
-            (_, false) => Face::DmaBuf,
+        match &self.shape {
+            Shape::Region(_) if self.revoke_on_death => Face::RevocableRegion,
+            Shape::Region(_) => Face::Region,
+            _ if self.read_only_view => Face::DmaBufWithView,
+            _ => Face::DmaBuf,
         }
     }
 
@@ -151,6 +164,8 @@ impl Request {
         let bit = |asked: bool, flag: AllocationFlag| if asked { flag.0 } else { 0 };
         bit(self.strict_heap, AllocationFlag::STRICT_HEAP)
             | bit(self.read_only_view, AllocationFlag::READ_ONLY_VIEW)
+            | bit(self.no_pool, AllocationFlag::NO_POOL)
+            | bit(self.revoke_on_death, AllocationFlag::REVOKE_ON_DEATH)
     }
 
     /// The bytes that the shape needs, 1 or more.
@@ -302,7 +317,7 @@ mod tests {
         let flags = |flags, descriptor| BufferDescriptor { flags, ..descriptor };
         let region = BufferDescriptor { shape: BufferShape::RegionBytes(1), ..Default::default() };
         let (strict, view) = (AllocationFlag::STRICT_HEAP.0, AllocationFlag::READ_ONLY_VIEW.0);
-        refused(&flags(4, linear(1)), AllocatorError::UNSUPPORTED, &["flags 0x4"]);
+        refused(&flags(1 << 20, linear(1)), AllocatorError::UNSUPPORTED, &["flags 0x100000"]);
         refused(&flags(i32::MIN, linear(1)), AllocatorError::UNSUPPORTED, &["0x80000000"]);
         refused(&flags(view, region.clone()), AllocatorError::UNSUPPORTED, &["READ_ONLY_VIEW"]);
         let both = check(&flags(strict | view, linear(1))).unwrap();

@@ -13,10 +13,12 @@ use berth_kernel::{descriptor_limit, page_size};
 use hal_binder::{DeathLink, Strong};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     Access::Access, BufferDescriptor::BufferDescriptor, IAllocator,
-    IAllocatorCallback::IAllocatorCallback,
+    IAllocatorCallback::IAllocatorCallback, SessionConfig::SessionConfig,
 };
 
-use crate::accounts::{Accounts, Limits};
+use crate::abandoned;
+use crate::accounts::{Accounts, Charge, Limits};
+use crate::heap::Heap;
 use crate::heap_memory::Opened;
 use crate::heap_watch;
 use crate::heaps::{Choice, Heaps};
@@ -24,11 +26,16 @@ use crate::lock::lock;
 use crate::memory::{Memory, Place};
 use crate::notices::Notices;
 use crate::policy::{Policy, UidLimits};
+use crate::pressure::{self, Level};
 use crate::reaper::{Cause, Reaper};
+use crate::reclaimer::Reclaimer;
+use crate::recycler::Recycler;
 use crate::refusal::Refusal;
 use crate::request::{checked_name, Request};
-use crate::session::{Holding, Role, Session};
+use crate::session::{Holding, Role, Session, SessionLimits};
+use crate::size_class::size_class;
 use crate::tokens::{Permit, Tokens};
+use crate::wire;
 
 /// The name under which the service is found.
 pub const SERVICE_NAME: &str = "vendor.berth.allocator.IAllocator/default";
@@ -38,7 +45,10 @@ pub const SERVICE_NAME: &str = "vendor.berth.allocator.IAllocator/default";
 pub(crate) struct Counters {
     pub(crate) allocated: AtomicU64,
     pub(crate) refusals: AtomicU64,
+    /// Sessions that ended without close.
     pub(crate) abandoned: AtomicU64,
+    /// Buffers that nobody held and nobody had freed.
+    pub(crate) taken_back: AtomicU64,
 }
 
 /// A session and the service's own hold on its client. The hold is here and not in the session, so
@@ -64,6 +74,7 @@ pub struct Service {
     pub(crate) tokens: Tokens,
     pub(crate) counters: Counters,
     pub(crate) reaper: Arc<Reaper>,
+    pub(crate) reclaimer: Arc<Reclaimer>,
     policy: Arc<Policy>,
     page_bytes: u64,
     notices: Notices,
@@ -98,12 +109,14 @@ impl Service {
         let policy = Arc::new(policy);
         let heaps = Heaps::discover(&policy, limits.buffer_bytes);
         log::info!("heaps: {}", heaps.names());
+        let recycler = Recycler::start(limits.idle())?;
         let service = Arc::new(Service {
             heaps: Mutex::new(Arc::new(heaps)),
             accounts: Arc::new(Accounts::new(limits, uids)),
             tokens: Tokens::new(Random::open().map_err(io::Error::other)?),
             counters: Counters::default(),
             reaper: Arc::new(reaper),
+            reclaimer: Reclaimer::start(recycler)?,
             policy,
             page_bytes: page_size(),
             notices: Notices::start()?,
@@ -112,6 +125,8 @@ impl Service {
         });
         Reaper::start(reports, Arc::downgrade(&service))?;
         heap_watch::start(nodes, Arc::downgrade(&service))?;
+        abandoned::start(Arc::downgrade(&service))?;
+        pressure::start(Arc::downgrade(&service))?;
         Ok(service)
     }
 
@@ -154,12 +169,14 @@ impl Service {
         &self,
         uid: u32,
         pid: i32,
-        name: &str,
+        config: &SessionConfig,
         callback: &Strong<dyn IAllocatorCallback>,
     ) -> Result<Arc<Session>, Refusal> {
-        let name = checked_name("session name", name).map_err(Refusal::BadArgument)?;
+        let name = checked_name("session name", &config.name).map_err(Refusal::BadArgument)?;
+        let most = self.accounts.limits();
+        let limits = SessionLimits::wanted(config.maxBytes, config.maxBuffers, most)?;
         let charge = self.accounts.admit_session(uid)?;
-        let session = Arc::new(Session::new(self.new_id(), pid, name, charge));
+        let session = Arc::new(Session::new(self.new_id(), pid, name, limits, charge));
         let id = session.id;
         // Registered before it is watched: a death that comes at once finds what it ends.
         let callback = callback.clone();
@@ -198,7 +215,8 @@ impl Service {
             session.uid,
             holdings.len()
         );
-        self.let_go(id, holdings);
+        // Who ends a session will not need such memory again soon.
+        self.let_go(id, holdings, false);
     }
 
     /// Allocates `count` buffers, all or none and all of one heap.
@@ -212,10 +230,6 @@ impl Service {
         let request = Arc::new(self.check(descriptor)?);
         let heaps = self.heaps();
         let mut candidates = heaps.candidates(&request)?;
-        let bytes = self.whole_pages(request.bytes())?;
-        let too_large = Refusal::TooLarge { asked: bytes, limit: self.max_buffer_bytes() };
-        let batch_bytes = bytes.checked_mul(count).ok_or(too_large)?;
-        let room = session.reserve(count, batch_bytes, self.accounts.limits())?;
         let mut first_refusal = None;
         let batch = loop {
             // At least one candidate there is, and each that fails leaves its refusal.
@@ -223,7 +237,7 @@ impl Service {
                 let none = || Refusal::Internal("no heap was tried".to_owned());
                 return Err(first_refusal.unwrap_or_else(none));
             };
-            match self.allocate_from(choice, session.uid, &request, bytes, count) {
+            match self.allocate_from(choice, session, &request, count) {
                 Ok(batch) => break batch,
                 Err(refusal @ Refusal::HeapRefused { .. }) => {
                     log::debug!("{refusal}");
@@ -232,7 +246,6 @@ impl Service {
                 Err(refusal) => return Err(refusal),
             }
         };
-        room.fill(batch.iter().map(|fresh| (fresh.id, fresh.memory.clone())))?;
         self.counters.allocated.fetch_add(count, Ordering::Relaxed);
         Ok(batch)
     }
@@ -240,20 +253,55 @@ impl Service {
     fn allocate_from(
         &self,
         choice: Choice<'_>,
-        uid: u32,
+        session: &Session,
         request: &Arc<Request>,
-        bytes: u64,
         count: u64,
     ) -> Result<Vec<Fresh>, Refusal> {
+        let recycles = choice.heap.recycles() && !request.no_pool;
+        let bytes = self.allocation_bytes(request.bytes(), choice.heap, recycles)?;
+        let too_large = Refusal::TooLarge { asked: bytes, limit: self.max_buffer_bytes() };
+        let batch_bytes = bytes.checked_mul(count).ok_or(too_large)?;
+        let room = session.reserve(count, batch_bytes)?;
         let descriptors = choice.heap.descriptors(request.face());
-        let mut charge = self.accounts.admit(uid, bytes, descriptors, count)?;
+        let mut charge = self.admit(session.uid, bytes, descriptors, count)?;
+        let recycler = &self.reclaimer.recycler;
         let fresh = |_| {
             let own = charge.split_buffer(bytes, descriptors);
-            let memory = Arc::new(Memory::allocate(request, choice, bytes, own)?);
+            let kept = if recycles { recycler.take(choice.heap, bytes) } else { None };
+            let memory = match kept {
+                Some(held) => Memory::reuse(request, choice, held, bytes, own),
+                None => Memory::allocate(request, choice, bytes, own),
+            };
+            let memory = Arc::new(memory?);
             let opened = memory.open(Access::READ_WRITE)?;
             Ok(Fresh { id: self.new_id(), memory, opened })
         };
-        (0..count).map(fresh).collect()
+        let batch = (0..count).map(fresh).collect::<Result<Vec<_>, Refusal>>()?;
+        room.fill(batch.iter().map(|fresh| (fresh.id, fresh.memory.clone())))?;
+        Ok(batch)
+    }
+
+    /// Books buffers; before it refuses, what was given up and is gone by now is given back.
+    fn admit(&self, uid: u32, bytes: u64, descriptors: u64, count: u64) -> Result<Charge, Refusal> {
+        let admit = || self.accounts.admit(uid, bytes, descriptors, count);
+        admit().or_else(|refusal| {
+            match refusal {
+                Refusal::TooLarge { .. } => return Err(refusal),
+                // What is kept for later is what can be spared first.
+                Refusal::BelowReserve { .. } => self.reclaimer.recycler.trim(0),
+                _ => {}
+            }
+            self.reclaimer.settle(uid);
+            admit()
+        })
+    }
+
+    /// What the kernel is asked for: whole pages, or a size that many requests share so that the
+    /// buffer can be used again.
+    fn allocation_bytes(&self, bytes: u64, heap: &Heap, recycles: bool) -> Result<u64, Refusal> {
+        let pages = self.whole_pages(bytes)?;
+        let class = if recycles { size_class(bytes, self.page_bytes) } else { None };
+        Ok(class.filter(|class| *class <= heap.max_bytes).unwrap_or(pages))
     }
 
     /// Makes a region that the session owns read-only for good.
@@ -271,7 +319,14 @@ impl Service {
     pub(crate) fn free(&self, session: &Session, ids: &[i64]) -> Result<(), Refusal> {
         self.checked_count("number of ids", ids.len() as i64)?;
         let removed = session.remove(ids)?;
-        self.let_go(session.id, removed);
+        self.let_go(session.id, removed, true);
+        Ok(())
+    }
+
+    /// Gives up one buffer that its client forgot.
+    pub(crate) fn give_up(&self, session: &Session, id: i64) -> Result<(), Refusal> {
+        let removed = session.remove(&[id])?;
+        self.let_go(session.id, removed, false);
         Ok(())
     }
 
@@ -304,19 +359,33 @@ impl Service {
         token: &[u8; 16],
     ) -> Result<(i64, Holding), Refusal> {
         // A session that is full or closed does not use the token up.
-        let limits = self.accounts.limits();
-        session.check_room(limits)?;
+        session.check_room()?;
         let (memory, access) = self.tokens.redeem(token, caller_uid)?;
         let place = Place { session: session.id, buffer: self.new_id() };
         if !memory.join(place) {
             return Err(Refusal::BadToken);
         }
         let holding = Holding { memory, role: Role::Taker(access) };
-        if let Err(refusal) = session.take(place.buffer, holding.clone(), limits) {
+        if let Err(refusal) = session.take(place.buffer, holding.clone()) {
             holding.memory.leave(place);
             return Err(refusal);
         }
         Ok((place.buffer, holding))
+    }
+
+    /// Gives back what is short, and tells every client.
+    pub(crate) fn feel(&self, level: Level) {
+        let keeps = level == Level::Normal;
+        self.reclaimer.recycler.keep_more(keeps);
+        if !keeps {
+            self.reclaimer.recycler.trim(0);
+        }
+        log::info!("memory pressure: {level:?}");
+        let callbacks: Vec<_> =
+            lock(&self.sessions).values().map(|entry| entry.callback.clone()).collect();
+        for callback in callbacks {
+            self.notices.pressure(callback, wire::pressure_level(level));
+        }
     }
 
     /// How many sessions are open. A closed one whose object a client still holds is none of them,
@@ -333,20 +402,30 @@ impl Service {
         sessions
     }
 
-    /// Closes what a session held: tokens go, takers are told, memory that nobody else takes part
-    /// in is closed here, without a lock.
-    fn let_go(&self, session: i64, holdings: Vec<(i64, Holding)>) {
+    /// Gives up what a session held: tokens go, takers are told, and the reclaimer has the memory.
+    fn let_go(&self, session: i64, holdings: Vec<(i64, Holding)>, reusable: bool) {
         let mut told: HashMap<i64, Vec<i64>> = HashMap::new();
-        for (id, holding) in &holdings {
-            match &holding.role {
-                Role::Taker(_) => holding.memory.leave(Place { session, buffer: *id }),
+        let (mut given_up, mut left) = (Vec::with_capacity(holdings.len()), false);
+        for (id, Holding { memory, role }) in holdings {
+            match role {
+                Role::Taker(_) => {
+                    memory.leave(Place { session, buffer: id });
+                    left = true;
+                }
                 Role::Owner(tokens) => {
-                    self.tokens.revoke(tokens);
-                    for taker in holding.memory.end_sharing() {
+                    self.tokens.revoke(&tokens);
+                    for taker in memory.end_sharing() {
                         told.entry(taker.session).or_default().push(taker.buffer);
                     }
+                    given_up.push(memory);
                 }
             }
+        }
+        if !given_up.is_empty() {
+            self.reclaimer.take(given_up, reusable);
+        }
+        if left {
+            self.reclaimer.look_again();
         }
         for (taker, buffers) in told {
             let callback = lock(&self.sessions).get(&taker).map(|entry| entry.callback.clone());
@@ -376,13 +455,20 @@ impl Service {
     }
 }
 
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.reclaimer.end();
+        self.reclaimer.recycler.end();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::time::Duration;
     use vendor_berth_allocator::aidl::vendor::berth::allocator::{
         AllocatorError::AllocatorError, BufferShape::BufferShape,
-        IAllocatorCallback::BnAllocatorCallback,
+        IAllocatorCallback::BnAllocatorCallback, PressureLevel::PressureLevel,
     };
 
     struct Deaf;
@@ -393,6 +479,10 @@ mod tests {
         fn onSharedBufferGone(&self, _ids: &[i64]) -> hal_binder::Result<()> {
             Ok(())
         }
+
+        fn onPressure(&self, _level: PressureLevel) -> hal_binder::Result<()> {
+            Ok(())
+        }
     }
 
     fn service() -> Arc<Service> {
@@ -401,7 +491,7 @@ mod tests {
 
     fn session(service: &Service) -> Arc<Session> {
         let callback = hal_binder::new_binder!(BnAllocatorCallback, Deaf);
-        service.open_session(10_001, 1, "test", &callback).unwrap()
+        service.open_session(10_001, 1, &SessionConfig::default(), &callback).unwrap()
     }
 
     fn region(bytes: i64) -> BufferDescriptor {
@@ -423,10 +513,10 @@ mod tests {
         let service = service();
         let session = session(&service);
         let ids = allocate(&service, &session, 5000, 64);
-        assert_eq!(service.accounts.service().bytes, 64 * 8192);
+        assert_eq!(service.accounts.live().bytes, 64 * 8192);
         assert_eq!(session.held().unwrap().owned, 64);
         service.free(&session, &ids).unwrap();
-        assert_eq!(service.accounts.service().buffers, 0);
+        assert_eq!(service.accounts.live().buffers, 0);
         assert_eq!(session.held().unwrap(), Default::default());
     }
 
@@ -437,7 +527,7 @@ mod tests {
         let quarter = service.max_buffer_bytes() as i64;
         let refusal = service.allocate(&session, &region(quarter), 3).map(drop).unwrap_err();
         assert_eq!(refusal.code(), AllocatorError::QUOTA_EXCEEDED, "{refusal}");
-        assert_eq!(service.accounts.service().buffers, 0);
+        assert_eq!(service.accounts.live().buffers, 0);
         assert_eq!(session.held().unwrap(), Default::default());
     }
 
@@ -465,10 +555,11 @@ mod tests {
         service.end_session(session.id, Cause::Died);
         service.end_session(session.id, Cause::Released);
         assert_eq!(service.counters.abandoned.load(Ordering::Relaxed), 1);
-        assert_eq!(service.accounts.service().buffers, 0);
+        assert_eq!(service.accounts.live().buffers, 0);
         let refused = service.allocate(&session, &region(1), 1).map(drop);
         assert_eq!(refused, Err(Refusal::SessionClosed));
         drop(session);
+        service.reclaimer.settle(10_001);
         assert_eq!(service.accounts.service(), Default::default());
     }
 
@@ -481,10 +572,10 @@ mod tests {
         let token = service.share(&owner, id, permit()).unwrap();
         let (taken, _) = service.acquire(&taker, 10_002, &token).unwrap();
         service.end_session(owner.id, Cause::Closed);
-        assert_eq!(service.accounts.service().buffers, 1);
+        assert_eq!(service.accounts.live().buffers, 1);
         assert_eq!(service.acquire(&taker, 10_002, &token).unwrap_err(), Refusal::BadToken);
         service.free(&taker, &[taken]).unwrap();
-        assert_eq!(service.accounts.service().buffers, 0);
+        assert_eq!(service.accounts.live().buffers, 0);
         assert_eq!(service.tokens.usable(), 0);
     }
 

@@ -63,6 +63,30 @@ struct Table {
     held: Held,
 }
 
+/// The most that a session may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SessionLimits {
+    /// Bytes of buffers that it allocated.
+    pub(crate) bytes: u64,
+    /// Buffers, acquired ones included.
+    pub(crate) buffers: u64,
+}
+
+impl SessionLimits {
+    /// The limits that a client wants for itself; 0 leaves one as it is.
+    pub(crate) fn wanted(bytes: i64, buffers: i32, most: &Limits) -> Result<Self, Refusal> {
+        let wanted = |what: &str, wanted: i64, most: u64| match u64::try_from(wanted) {
+            Ok(0) => Ok(most),
+            Ok(wanted) if wanted <= most => Ok(wanted),
+            _ => Err(Refusal::BadArgument(format!("{what} is {wanted}, 0 to {most}"))),
+        };
+        Ok(SessionLimits {
+            bytes: wanted("maxBytes", bytes, most.session_bytes)?,
+            buffers: wanted("maxBuffers", buffers.into(), most.session_buffers)?,
+        })
+    }
+}
+
 /// One client's session.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -73,6 +97,7 @@ pub(crate) struct Session {
     pub(crate) pid: i32,
     pub(crate) name: String,
     pub(crate) since: Instant,
+    pub(crate) limits: SessionLimits,
     _charge: Charge,
     table: Mutex<Table>,
 }
@@ -86,7 +111,13 @@ pub(crate) struct Room<'session> {
 }
 
 impl Session {
-    pub(crate) fn new(id: i64, pid: i32, name: String, charge: Charge) -> Session {
+    pub(crate) fn new(
+        id: i64,
+        pid: i32,
+        name: String,
+        limits: SessionLimits,
+        charge: Charge,
+    ) -> Session {
         let table = Table { open: true, buffers: BTreeMap::new(), held: Held::default() };
         Session {
             id,
@@ -94,6 +125,7 @@ impl Session {
             pid,
             name,
             since: Instant::now(),
+            limits,
             _charge: charge,
             table: Mutex::new(table),
         }
@@ -105,16 +137,11 @@ impl Session {
     }
 
     /// Takes room for a batch before the kernel is asked for it.
-    pub(crate) fn reserve(
-        &self,
-        buffers: u64,
-        bytes: u64,
-        limits: &Limits,
-    ) -> Result<Room<'_>, Refusal> {
+    pub(crate) fn reserve(&self, buffers: u64, bytes: u64) -> Result<Room<'_>, Refusal> {
         self.with_open(|table| {
             let held = &mut table.held;
-            held.room_for(buffers, limits)?;
-            within(Scope::Session, "bytes", held.bytes, bytes, limits.session_bytes)
+            held.room_for(buffers, &self.limits)?;
+            within(Scope::Session, "bytes", held.bytes, bytes, self.limits.bytes)
                 .map_err(Refusal::OverQuota)?;
             held.owned = held.owned.saturating_add(buffers);
             held.bytes = held.bytes.saturating_add(bytes);
@@ -123,14 +150,14 @@ impl Session {
     }
 
     /// Whether a buffer could be acquired.
-    pub(crate) fn check_room(&self, limits: &Limits) -> Result<(), Refusal> {
-        self.with_open(|table| table.held.room_for(1, limits))
+    pub(crate) fn check_room(&self) -> Result<(), Refusal> {
+        self.with_open(|table| table.held.room_for(1, &self.limits))
     }
 
     /// Adds a buffer that was acquired.
-    pub(crate) fn take(&self, id: i64, holding: Holding, limits: &Limits) -> Result<(), Refusal> {
+    pub(crate) fn take(&self, id: i64, holding: Holding) -> Result<(), Refusal> {
         self.with_open(|table| {
-            table.held.room_for(1, limits)?;
+            table.held.room_for(1, &self.limits)?;
             table.held.taken = table.held.taken.saturating_add(1);
             table.buffers.insert(id, holding);
             Ok(())
@@ -225,9 +252,9 @@ impl Session {
 }
 
 impl Held {
-    fn room_for(&self, buffers: u64, limits: &Limits) -> Result<(), Refusal> {
+    fn room_for(&self, buffers: u64, limits: &SessionLimits) -> Result<(), Refusal> {
         let used = self.owned.saturating_add(self.taken);
-        within(Scope::Session, "buffers", used, buffers, limits.session_buffers)
+        within(Scope::Session, "buffers", used, buffers, limits.buffers)
             .map_err(Refusal::TooManyBuffers)
     }
 

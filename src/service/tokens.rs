@@ -60,6 +60,16 @@ impl Tokens {
         entries.len()
     }
 
+    /// Whether any of these can still be used.
+    pub(crate) fn is_any_usable(&self, ids: &[TokenId]) -> bool {
+        if ids.is_empty() {
+            return false;
+        }
+        let now = Instant::now();
+        let entries = lock(&self.entries);
+        ids.iter().any(|id| entries.get(id).is_some_and(|entry| now < entry.expires))
+    }
+
     /// Makes a token for `memory`.
     pub(crate) fn issue(
         &self,

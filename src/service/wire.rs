@@ -16,13 +16,15 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     BufferLayout::BufferLayout, BufferShape::BufferShape, HeapClass::HeapClass as AidlHeapClass,
     HeapInfo::HeapInfo, ImageDescriptor::ImageDescriptor, PixelFormat::PixelFormat as AidlFormat,
     PlaneComponent::PlaneComponent, PlaneComponentType::PlaneComponentType,
-    PlaneLayout::PlaneLayout, ShareOptions, ShareOptions::ShareOptions as Options,
+    PlaneLayout::PlaneLayout, PressureLevel::PressureLevel, ShareOptions,
+    ShareOptions::ShareOptions as Options,
 };
 
 use crate::heap::Heap;
 use crate::heap_class::HeapClass;
 use crate::heap_memory::Opened;
 use crate::memory::Memory;
+use crate::pressure::Level;
 use crate::refusal::Refusal;
 use crate::request::{supported_flags, supported_usage, Request, Shape};
 use crate::service::{Fresh, Service};
@@ -91,6 +93,15 @@ pub(crate) fn allocation(batch: Vec<Fresh>) -> Allocation {
     Allocation { layout, buffers: batch.into_iter().map(buffer).collect() }
 }
 
+/// How short memory is.
+pub(crate) fn pressure_level(level: Level) -> PressureLevel {
+    match level {
+        Level::Normal => PressureLevel::NORMAL,
+        Level::Moderate => PressureLevel::MODERATE,
+        Level::Critical => PressureLevel::CRITICAL,
+    }
+}
+
 /// A buffer of a session with new descriptors of it.
 pub(crate) fn buffer(
     id: i64,
@@ -117,9 +128,12 @@ fn identity(identity: Option<Identity>) -> (i64, i64) {
 
 fn memory_flags(memory: &Memory) -> i32 {
     let bit = |set: bool, flag: i32| if set { flag } else { 0 };
-    BufferInfo::FLAG_ZEROED
+    // What a driver of somebody else's leaves in its memory nobody here can tell.
+    let zeroed = !matches!(memory.heap.class, HeapClass::Secure | HeapClass::Vendor);
+    bit(zeroed, BufferInfo::FLAG_ZEROED)
         | bit(memory.fallback, BufferInfo::FLAG_FALLBACK_HEAP)
         | bit(memory.is_sealed(), BufferInfo::FLAG_SEALED)
+        | bit(memory.recycled, BufferInfo::FLAG_RECYCLED)
 }
 
 fn layout(memory: &Memory) -> BufferLayout {

@@ -161,7 +161,7 @@ pub struct WriteRoads {
 }
 
 /// Figures of a session or of the service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Figures {
     /// Open sessions; 1 for a session.
     pub sessions: i32,
@@ -175,6 +175,16 @@ pub struct Figures {
     pub refusals: i64,
     /// Sessions that ended without close; 0 for a session.
     pub abandoned: i64,
+    /// Buffers that were given up and are held by somebody; 0 for a session.
+    pub lingering: i32,
+    /// Buffers that wait to be used again; 0 for a session.
+    pub idle: i32,
+    /// Of those, buffers that are cleared; 0 for a session.
+    pub cleared: i32,
+    /// Buffers that were used again since the service started; 0 for a session.
+    pub recycled: i64,
+    /// Buffers that their clients forgot, since the service started; 0 for a session.
+    pub taken_back: i64,
 }
 
 /// What came of asking for everything.
@@ -315,6 +325,8 @@ pub enum Vkms {
 pub enum Ask {
     /// Find the service and open a session of this name.
     Open(String),
+    /// Find the service and open a session with limits of its own, in bytes and buffers.
+    OpenWithin(i64, i32),
     /// Find the service and open sessions without end, until one is refused.
     OpenUntilRefused,
     /// What can the service do?
@@ -329,6 +341,14 @@ pub enum Ask {
     Free(Vec<i64>),
     /// Drop a buffer, which frees it.
     Drop(Handle),
+    /// Close the descriptors of a buffer and do not free it.
+    Forget(Handle),
+    /// Map a buffer to read and keep that mapping beyond the buffer.
+    KeepMapped(Handle),
+    /// Read so many bytes through the mapping that is kept.
+    ReadKept(usize),
+    /// Unmap what is kept.
+    Unmap,
     /// A further descriptor, read-only or not.
     Get(i64, bool),
     /// All buffers of the session.
@@ -369,6 +389,10 @@ pub enum Ask {
     DumpIntoFullPipe,
     /// Ids of shared buffers whose owners are gone, as soon as there are any, within milliseconds.
     AwaitGone(u64),
+    /// The next level of memory pressure that the session is told, within milliseconds.
+    AwaitPressure(u64),
+    /// Give back what is kept idle of this uid's; how many bytes?
+    Trim,
     /// How many descriptors this process has open.
     OpenDescriptors,
     /// Close the session.

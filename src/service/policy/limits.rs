@@ -56,20 +56,28 @@ pub enum LimitKey {
     ServiceSessions,
     /// [`Limits::reserve_bytes`].
     ReserveBytes,
+    /// [`Limits::idle_bytes`].
+    IdleBytes,
+    /// [`Limits::idle_buffers`].
+    IdleBuffers,
+    /// [`Limits::idle_seconds`].
+    IdleSeconds,
 }
 
 use LimitKey::*;
 
 /// Limits that lie within each other, the widest first.
-const NESTED: [&[LimitKey]; 3] = [
+const NESTED: [&[LimitKey]; 5] = [
     &[ServiceBytes, UidBytes, SessionBytes, BufferBytes],
     &[ServiceDescriptors, UidBuffers, SessionBuffers],
     &[ServiceSessions, UidSessions],
+    &[ServiceBytes, IdleBytes],
+    &[ServiceDescriptors, IdleBuffers],
 ];
 
 impl LimitKey {
     /// All of them, in the order of [`Limits`].
-    pub const ALL: [LimitKey; 11] = [
+    pub const ALL: [LimitKey; 14] = [
         BufferBytes,
         SessionBytes,
         SessionBuffers,
@@ -81,6 +89,9 @@ impl LimitKey {
         ServiceDescriptors,
         ServiceSessions,
         ReserveBytes,
+        IdleBytes,
+        IdleBuffers,
+        IdleSeconds,
     ];
 
     /// What the file calls it.
@@ -97,12 +108,18 @@ impl LimitKey {
             ServiceDescriptors => "service-descriptors",
             ServiceSessions => "service-sessions",
             ReserveBytes => "reserve-bytes",
+            IdleBytes => "idle-bytes",
+            IdleBuffers => "idle-buffers",
+            IdleSeconds => "idle-seconds",
         }
     }
 
     /// Whether it counts bytes.
     pub(super) fn is_bytes(self) -> bool {
-        matches!(self, BufferBytes | SessionBytes | UidBytes | ServiceBytes | ReserveBytes)
+        matches!(
+            self,
+            BufferBytes | SessionBytes | UidBytes | ServiceBytes | ReserveBytes | IdleBytes
+        )
     }
 
     fn of(self, limits: &Limits) -> u64 {
@@ -123,6 +140,9 @@ impl LimitKey {
             ServiceDescriptors => &mut limits.service_descriptors,
             ServiceSessions => &mut limits.service_sessions,
             ReserveBytes => &mut limits.reserve_bytes,
+            IdleBytes => &mut limits.idle_bytes,
+            IdleBuffers => &mut limits.idle_buffers,
+            IdleSeconds => &mut limits.idle_seconds,
         }
     }
 }

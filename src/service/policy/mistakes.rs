@@ -159,7 +159,7 @@ fn a_stride_is_a_power_of_two_up_to_a_page() {
 fn a_limit_is_a_number_in_its_range() {
     let limits = "one of buffer-bytes, session-bytes, session-buffers, session-tokens, uid-bytes, \
                   uid-buffers, uid-sessions, service-bytes, service-descriptors, service-sessions, \
-                  reserve-bytes";
+                  reserve-bytes, idle-bytes, idle-buffers, idle-seconds";
     let size = "is no size or share of the memory, such as 65536, 64M or 25%";
     mistakes(&[
         ("limit", "line 1, limit: a limit is missing"),

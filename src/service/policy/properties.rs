@@ -12,7 +12,7 @@ use super::usage_rule::USAGES;
 use super::*;
 
 /// Words of the format and some that are none, so that many files of them are nearly right.
-const WORDS: [&str; 42] = [
+const WORDS: [&str; 45] = [
     "heap",
     "usage",
     "stride",
@@ -39,6 +39,9 @@ const WORDS: [&str; 42] = [
     "uid-bytes",
     "service-bytes",
     "reserve-bytes",
+    "idle-bytes",
+    "idle-buffers",
+    "idle-seconds",
     "session-buffers",
     "bytes",
     "buffers",

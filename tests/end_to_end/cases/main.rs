@@ -13,6 +13,7 @@ mod dump;
 mod heaps;
 mod lane;
 mod limits;
+mod ownership;
 mod refusals;
 mod regions;
 mod second_driver;

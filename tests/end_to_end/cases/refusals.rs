@@ -107,7 +107,7 @@ fn names_heaps_usage_and_options_that_nobody_knows_are_refused() {
     refused(&device, path, code::HEAP_UNKNOWN, &["../../etc/passwd"]);
     let strict = one(linear().from_heap("system-secure").with_flags(1));
     refused(&device, strict, code::HEAP_UNAVAILABLE, &["system-secure", "memfd"]);
-    refused(&device, one(linear().with_flags(4)), code::UNSUPPORTED, &["flags 0x4"]);
+    refused(&device, one(linear().with_flags(1 << 20)), code::UNSUPPORTED, &["flags 0x100000"]);
     refused(&device, one(linear().for_usage(1 << 33)), code::UNSUPPORTED, &["0x200000000"]);
     refused(&device, one(linear().for_usage(1 << 26)), code::UNSUPPORTED, &["0x4000000"]);
     // PROTECTED, and here is no memory that the CPU cannot reach.

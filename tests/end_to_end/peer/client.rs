@@ -7,15 +7,18 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Read;
-use std::sync::mpsc::{channel, Receiver};
+use std::os::fd::AsFd;
+use std::sync::mpsc::{channel, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
 use berth_client::{
-    Access, Allocator, Buffer, Error, ForeignMemory, RefusalCode, Session, SharePermit, Token,
+    Access, Allocator, Buffer, Error, ForeignMemory, PressureLevel, RefusalCode, Session,
+    SessionEvents, SessionOptions, SharePermit, Token,
 };
 use berth_end_to_end::protocol::{Answer, Ask, Capabilities, Figures, Handle, Held};
+use berth_kernel::mapping::{Mapping, ReadOnly};
 
 use crate::drivers::Drivers;
 use crate::memory::Memory;
@@ -32,6 +35,7 @@ pub struct Client {
     session: Option<Open>,
     buffers: HashMap<Handle, Buffer>,
     seconds: HashMap<Handle, ForeignMemory>,
+    kept: Option<Mapping<ReadOnly>>,
     next: Handle,
     drivers: Drivers,
 }
@@ -39,6 +43,24 @@ pub struct Client {
 struct Open {
     session: Session,
     gone: Receiver<Vec<i64>>,
+    pressure: Receiver<PressureLevel>,
+}
+
+/// What the session is told goes to whoever asks for it.
+struct Events {
+    gone: Sender<Vec<i64>>,
+    pressure: Sender<PressureLevel>,
+}
+
+impl SessionEvents for Events {
+    fn shared_gone(&self, ids: &[i64]) {
+        // Nobody asks any more only when the session is over.
+        let _ = self.gone.send(ids.to_vec());
+    }
+
+    fn pressure(&self, level: PressureLevel) {
+        let _ = self.pressure.send(level);
+    }
 }
 
 impl Client {
@@ -46,10 +68,15 @@ impl Client {
     pub fn answer(&mut self, ask: Ask) -> Result<Answer> {
         Ok(match ask {
             Ask::Open(name) => {
-                let (sender, gone) = channel();
-                let told = move |ids: &[i64]| drop(sender.send(ids.to_vec()));
-                let session = self.allocator()?.open_session_with(&name, told)?;
-                self.session = Some(Open { session, gone });
+                self.open(name.as_str().into())?;
+                Answer::Done
+            }
+            Ask::OpenWithin(bytes, buffers) => {
+                self.open(SessionOptions {
+                    name: "modest".to_owned(),
+                    max_bytes: Some(bytes as u64),
+                    max_buffers: Some(buffers as u32),
+                })?;
                 Answer::Done
             }
             Ask::OpenUntilRefused => {
@@ -118,6 +145,25 @@ impl Client {
             Ask::Drop(handle) => {
                 let buffer = self.buffers.remove(&handle).is_some();
                 ensure!(buffer || self.seconds.remove(&handle).is_some(), "no such buffer here");
+                Answer::Done
+            }
+            Ask::Forget(handle) => {
+                let buffer = self.buffers.remove(&handle).context("no such buffer here")?;
+                buffer.forget();
+                Answer::Done
+            }
+            Ask::KeepMapped(handle) => {
+                let memory = self.memory(handle)?;
+                self.kept = Some(Mapping::new(memory.as_fd(), memory.size()?)?);
+                Answer::Done
+            }
+            Ask::ReadKept(length) => {
+                let mut bytes = vec![0; length];
+                self.kept.as_ref().context("nothing is kept")?.read(0, &mut bytes)?;
+                Answer::Bytes(bytes)
+            }
+            Ask::Unmap => {
+                self.kept = None;
                 Answer::Done
             }
             Ask::Get(id, read_only) => {
@@ -199,8 +245,7 @@ impl Client {
                     buffers: stats.buffers,
                     bytes: stats.bytes,
                     others: stats.acquired,
-                    refusals: 0,
-                    abandoned: 0,
+                    ..Figures::default()
                 })
             }
             Ask::ServiceFigures => {
@@ -212,6 +257,11 @@ impl Client {
                     others: stats.tokens,
                     refusals: stats.refusals,
                     abandoned: stats.abandonedSessions,
+                    lingering: stats.lingeringBuffers,
+                    idle: stats.idleBuffers,
+                    cleared: stats.clearedBuffers,
+                    recycled: stats.recycledBuffers,
+                    taken_back: stats.abandonedBuffers,
                 })
             }
             Ask::Dump(args) => {
@@ -235,6 +285,12 @@ impl Client {
                 let open = self.session.as_ref().context("no session")?;
                 Answer::Ids(open.gone.recv_timeout(Duration::from_millis(milliseconds))?)
             }
+            Ask::AwaitPressure(milliseconds) => {
+                let open = self.session.as_ref().context("no session")?;
+                let level = open.pressure.recv_timeout(Duration::from_millis(milliseconds))?;
+                Answer::Count(level.0 as usize)
+            }
+            Ask::Trim => Answer::Count(self.session()?.trim()? as usize),
             Ask::OpenDescriptors => Answer::Count(fs::read_dir("/proc/self/fd")?.count()),
             Ask::Close => {
                 self.session()?.close()?;
@@ -251,6 +307,14 @@ impl Client {
             Ask::SwSync(ask) => self.drivers.sw_sync(ask)?,
             Ask::Vkms(ask) => self.drivers.vkms(ask, &self.buffers)?,
         })
+    }
+
+    fn open(&mut self, options: SessionOptions) -> Result<()> {
+        let ((tell_gone, gone), (tell_pressure, pressure)) = (channel(), channel());
+        let events = Events { gone: tell_gone, pressure: tell_pressure };
+        let session = self.allocator()?.open_session_with(options, events)?;
+        self.session = Some(Open { session, gone, pressure });
+        Ok(())
     }
 
     fn allocator(&mut self) -> Result<&Allocator> {

@@ -23,4 +23,15 @@ enum AllocationFlag {
      * dma-buf. For buffers and images, not for regions; only heaps of the class UDMABUF have it.
      */
     READ_ONLY_VIEW = 1 << 1,
+    /**
+     * Fresh memory from the kernel, and back to the kernel as soon as it is given up: neither was it
+     * another buffer's, nor will it be.
+     */
+    NO_POOL = 1 << 2,
+    /**
+     * The contents go when the session that allocated them ends, however it ends: whoever maps the
+     * memory then reads zeros, and its pages are the kernel's again. For regions, which are then
+     * memfds and cannot be sealed. Otherwise memory stays with those who hold it.
+     */
+    REVOKE_ON_DEATH = 1 << 3,
 }

@@ -14,10 +14,30 @@ parcelable AllocatorStats {
     int buffers;
     /** Bytes of the live buffers, as allocated. */
     long bytes;
+    /**
+     * Buffers that were freed, or whose session ended, and that somebody still holds by a descriptor
+     * or a mapping. They count against the limits of the uid that allocated them.
+     */
+    int lingeringBuffers;
+    /** Bytes of the lingering buffers, as allocated. */
+    long lingeringBytes;
+    /** Buffers that nobody holds and that are kept to be used again. */
+    int idleBuffers;
+    /** Of the idle buffers, those that are cleared and can be handed out. */
+    int clearedBuffers;
+    /** Bytes of the idle buffers. */
+    long idleBytes;
     /** Share tokens that can still be used. */
     int tokens;
     /** Buffers that were allocated since the service started. */
     long allocatedBuffers;
+    /** Of those, buffers that had been others' before and were cleared. */
+    long recycledBuffers;
+    /**
+     * Buffers that were taken back since the service started because nobody held them any more,
+     * although their session had not freed them.
+     */
+    long abandonedBuffers;
     /** Calls that were refused since the service started. */
     long refusals;
     /**

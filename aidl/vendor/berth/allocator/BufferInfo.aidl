@@ -24,6 +24,8 @@ parcelable BufferInfo {
     const int FLAG_ACQUIRED = 1 << 2;
     /** In flags: sealed by IAllocatorSession.seal. */
     const int FLAG_SEALED = 1 << 3;
+    /** In flags: the memory had been another buffer's and was cleared. */
+    const int FLAG_RECYCLED = 1 << 4;
 
     /** The id in this session. */
     long id;

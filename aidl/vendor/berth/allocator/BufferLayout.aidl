@@ -13,7 +13,10 @@ import vendor.berth.allocator.PlaneLayout;
 parcelable BufferLayout {
     /** The bytes that the shape needs. */
     long sizeBytes;
-    /** The bytes that the kernel gave: sizeBytes rounded up to whole pages. What may be mapped. */
+    /**
+     * The bytes that the kernel gave, and what may be mapped: sizeBytes rounded up to whole pages or,
+     * without NO_POOL, to a size that is used again, which is at most an eighth more.
+     */
     long allocationBytes;
     /** The heap that served, really. */
     @utf8InCpp String heap;

@@ -58,12 +58,13 @@ interface IAllocator {
      * of the last reference to it, or by the death of the callback's process, whichever comes
      * first.
      *
-     * @param config the session's name.
+     * @param config the session's name and limits.
      * @param callback the client's death token and the receiver of notices. The service keeps a
      *         reference for as long as the session lives and never waits for it.
      * @return the session, for the caller's use; it may be handed to another process.
      * @throws ServiceSpecificException BAD_ARGUMENT if the name is too long or holds control
-     *         characters or the callback is already dead; TOO_MANY_SESSIONS if the caller's uid or
+     *         characters, if a limit is negative or above the service's, or if the callback is
+     *         already dead; TOO_MANY_SESSIONS if the caller's uid or
      *         the service has as many sessions as it may.
      */
     IAllocatorSession openSession(in SessionConfig config, in IAllocatorCallback callback);

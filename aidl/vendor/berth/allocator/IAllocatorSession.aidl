@@ -22,6 +22,10 @@ import vendor.berth.allocator.ShareToken;
  * itself goes back to the kernel when the last descriptor and the last mapping in any process are
  * gone: a buffer that somebody else acquired lives on with them.
  *
+ * A dma-buf that nobody holds any more, by a descriptor or a mapping in any process, is taken back
+ * after some seconds as if it had been freed, unless another session acquired it or a token for it
+ * can still be used.
+ *
  * Ids are positive, belong to one session and are never used again while the service runs.
  *
  * Every method but close() fails once the session has ended: a valid call with SESSION_CLOSED.
@@ -52,7 +56,8 @@ interface IAllocatorSession {
     /**
      * Gives buffers up: all that are named or, if any of them is unknown, none. Tokens for them
      * expire, and sessions that acquired them are told by onSharedBufferGone. Descriptors and
-     * mappings that processes still hold stay valid.
+     * mappings that processes still hold stay valid; until they are gone a dma-buf counts against
+     * the limits of the uid that allocated it.
      *
      * @param ids buffers of this session, each once; 1 to IAllocator.MAX_BATCH of them.
      * @throws ServiceSpecificException BAD_ARGUMENT if the number of ids is out of range;
@@ -83,8 +88,8 @@ interface IAllocatorSession {
      *
      * @param id a region that this session allocated.
      * @throws ServiceSpecificException NOT_FOUND if the id is not in the session; UNSUPPORTED if it
-     *         is or has a dma-buf, which devices write, if it was acquired from another session, or
-     *         if the kernel cannot do it (Linux 5.1 and later can).
+     *         is or has a dma-buf, which devices write, if it has REVOKE_ON_DEATH, if it was acquired
+     *         from another session, or if the kernel cannot do it (Linux 5.1 and later can).
      */
     void seal(long id);
 
@@ -122,6 +127,14 @@ interface IAllocatorSession {
      *         TOO_MANY_BUFFERS or TOO_MANY_FDS if the session or the service is full.
      */
     Buffer acquire(in ShareToken token);
+
+    /**
+     * Gives back to the kernel what the service keeps idle of buffers that the uid of this session
+     * freed. Nobody else's idle buffers are touched, and nothing that a session holds.
+     *
+     * @return the bytes that were given back.
+     */
+    long trim();
 
     /**
      * What this session holds, and its limits.

@@ -1,0 +1,261 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! What becomes of memory that its session gave up.
+//!
+//! The kernel gives a dma-buf back when nobody holds it any more, in any process, and fdinfo's
+//! `count:` says when that is: at 1 there is only the service's own descriptor. Until then the memory
+//! lingers: it counts against the limits of the uid that allocated it. Then the charge goes back,
+//! and the memory to the recycler or to the kernel. Of a memfd nothing proves who holds it, and the
+//! kernel charges its pages to whoever touched them: its charge goes back at once.
+//!
+//! All of this happens on a thread of its own. A caller that a limit would refuse has its uid's
+//! memory looked at there and then: what is gone by now is no reason to refuse.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::heap::Heap;
+use crate::heap_memory::HeapMemory;
+use crate::lock::{lock, wait};
+use crate::memory::Memory;
+use crate::recycler::Recycler;
+
+/// How soon memory is looked at again that somebody held when it was given up: a process that ends
+/// closes its descriptors within moments. Each further look waits twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+/// The longest time between two looks.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How many are looked at in one go; a caller that settles looks at so many at most, and waits for
+/// as many.
+const BATCH: usize = 64;
+
+/// Memory that was given up.
+#[derive(Debug)]
+struct GivenUp {
+    memory: Arc<Memory>,
+    /// Whether it may be used again.
+    reusable: bool,
+    /// Whether its contents are still to be taken from those who hold it.
+    revoke: bool,
+    next_look: Instant,
+    pause: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Lists {
+    /// Never looked at.
+    fresh: VecDeque<GivenUp>,
+    /// Held by somebody when last looked at.
+    lingering: Vec<GivenUp>,
+    /// Gone but for the service's descriptors.
+    to_close: Vec<HeapMemory>,
+    ended: bool,
+}
+
+/// The way to the thread that takes memory back.
+#[derive(Debug)]
+pub(crate) struct Reclaimer {
+    lists: Mutex<Lists>,
+    news: Condvar,
+    /// Held while memory is out of the lists to be proven, so that nobody believes it gone.
+    proving: Mutex<()>,
+    pub(crate) recycler: Arc<Recycler>,
+}
+
+impl Reclaimer {
+    /// Starts the thread; it ends at [`end`](Reclaimer::end).
+    pub(crate) fn start(recycler: Arc<Recycler>) -> io::Result<Arc<Reclaimer>> {
+        let reclaimer = Arc::new(Reclaimer {
+            lists: Mutex::default(),
+            news: Condvar::new(),
+            proving: Mutex::default(),
+            recycler,
+        });
+        let worker = reclaimer.clone();
+        thread::Builder::new().name("reclaimer".to_owned()).spawn(move || worker.work())?;
+        Ok(reclaimer)
+    }
+
+    /// Takes memory that an owner gave up. Sessions that acquired it may hold it still.
+    pub(crate) fn take(&self, given_up: Vec<Arc<Memory>>, reusable: bool) {
+        let now = Instant::now();
+        // What other sessions hold is live until they let go of it.
+        given_up.iter().filter(|memory| memory.takers() == 0).for_each(|memory| memory.give_up());
+        lock(&self.lists).fresh.extend(given_up.into_iter().map(|memory| GivenUp {
+            // Freed, it stays with those whom it was given to; its session's end takes it from them.
+            revoke: memory.request.revoke_on_death && !reusable,
+            memory,
+            reusable,
+            next_look: now,
+            pause: FIRST_PAUSE,
+        }));
+        self.news.notify_one();
+    }
+
+    /// Says that somebody let go of memory that may have been given up.
+    pub(crate) fn look_again(&self) {
+        let now = Instant::now();
+        let mut lists = lock(&self.lists);
+        for given_up in &mut lists.lingering {
+            if given_up.memory.takers() == 0 {
+                given_up.next_look = now;
+            }
+        }
+        drop(lists);
+        self.news.notify_one();
+    }
+
+    /// Gives back the charges of what is gone by now of all that a uid gave up.
+    pub(crate) fn settle(&self, uid: u32) {
+        let proving = lock(&self.proving);
+        let batch = lock(&self.lists).of_uid(uid);
+        let gone = self.prove(batch);
+        drop(proving);
+        // Closing is not for the caller's thread.
+        let to_close: Vec<HeapMemory> = self.not_kept(gone).collect();
+        lock(&self.lists).to_close.extend(to_close);
+        self.news.notify_one();
+    }
+
+    /// What lingers, as the dump shows it.
+    pub(crate) fn lingering(&self) -> Vec<Arc<Memory>> {
+        let lists = lock(&self.lists);
+        lists.fresh.iter().chain(&lists.lingering).map(|one| one.memory.clone()).collect()
+    }
+
+    /// Ends the thread.
+    pub(crate) fn end(&self) {
+        lock(&self.lists).ended = true;
+        self.news.notify_one();
+    }
+
+    fn work(&self) {
+        while self.await_work() {
+            let proving = lock(&self.proving);
+            let (batch, to_close) = {
+                let mut lists = lock(&self.lists);
+                (lists.due(), std::mem::take(&mut lists.to_close))
+            };
+            let gone = self.prove(batch);
+            drop(proving);
+            drop(to_close);
+            self.not_kept(gone).for_each(drop);
+        }
+    }
+
+    /// Hands to the recycler what it takes; the rest is to be closed.
+    fn not_kept<'a>(
+        &'a self,
+        gone: impl IntoIterator<Item = Gone> + 'a,
+    ) -> impl Iterator<Item = HeapMemory> + 'a {
+        gone.into_iter().filter_map(|gone| match gone.reusable {
+            true => self.recycler.keep(gone.uid, &gone.heap, gone.bytes, gone.held),
+            false => Some(gone.held),
+        })
+    }
+
+    /// Waits until something is to be looked at; false at the end.
+    fn await_work(&self) -> bool {
+        let mut lists = lock(&self.lists);
+        loop {
+            if lists.ended {
+                return false;
+            }
+            if !lists.fresh.is_empty() || !lists.to_close.is_empty() {
+                return true;
+            }
+            let now = Instant::now();
+            let next = lists.lingering.iter().map(|one| one.next_look).min();
+            lists = match next.map(|next| next.saturating_duration_since(now)) {
+                Some(pause) if pause.is_zero() => return true,
+                pause => wait(&self.news, lists, pause),
+            };
+        }
+    }
+
+    /// Looks who is gone; the others go back to the list of those that linger.
+    fn prove(&self, batch: Vec<GivenUp>) -> Vec<Gone> {
+        let (mut gone, mut held) = (Vec::new(), Vec::new());
+        for GivenUp { memory, reusable, revoke, next_look, pause } in batch {
+            let reusable = reusable && !memory.request.no_pool;
+            if revoke {
+                memory.revoke();
+            }
+            let revoke = false;
+            match Arc::try_unwrap(memory) {
+                // A session that acquired it, or a call in flight.
+                Err(memory) => held.push(GivenUp { memory, reusable, revoke, next_look, pause }),
+                Ok(memory) if memory.is_held_by_others() => {
+                    memory.give_up();
+                    let memory = Arc::new(memory);
+                    held.push(GivenUp { memory, reusable, revoke, next_look, pause });
+                }
+                // The charge goes back here, before anything that takes long.
+                Ok(memory) => {
+                    let uid = memory.uid();
+                    let (held, heap, bytes) = memory.into_held();
+                    gone.push(Gone { uid, held, heap, bytes, reusable });
+                }
+            }
+        }
+        let now = Instant::now();
+        let again = held.into_iter().map(|one| GivenUp {
+            next_look: now.checked_add(one.pause).unwrap_or(now),
+            pause: one.pause.saturating_mul(2).min(LONGEST_PAUSE),
+            ..one
+        });
+        lock(&self.lists).lingering.extend(again);
+        gone
+    }
+}
+
+/// Memory that nobody holds but the service; its charge is given back.
+struct Gone {
+    uid: u32,
+    held: HeapMemory,
+    heap: Arc<Heap>,
+    bytes: u64,
+    reusable: bool,
+}
+
+impl Lists {
+    /// What a uid gave up, at most [`BATCH`]: what was never looked at first.
+    fn of_uid(&mut self, uid: u32) -> Vec<GivenUp> {
+        let mut found = Vec::new();
+        let mut others = VecDeque::with_capacity(self.fresh.len());
+        for one in self.fresh.drain(..) {
+            match one.memory.uid() == uid && found.len() < BATCH {
+                true => found.push(one),
+                false => others.push_back(one),
+            }
+        }
+        self.fresh = others;
+        let mut at = 0;
+        while found.len() < BATCH && at < self.lingering.len() {
+            match self.lingering.get(at) {
+                Some(one) if one.memory.uid() == uid => found.push(self.lingering.swap_remove(at)),
+                _ => at = at.saturating_add(1),
+            }
+        }
+        found
+    }
+
+    /// What is to be looked at now, at most [`BATCH`].
+    fn due(&mut self) -> Vec<GivenUp> {
+        let now = Instant::now();
+        let fresh = self.fresh.len().min(BATCH);
+        let mut due: Vec<GivenUp> = self.fresh.drain(..fresh).collect();
+        let mut at = 0;
+        while due.len() < BATCH && at < self.lingering.len() {
+            match self.lingering.get(at) {
+                Some(one) if one.next_look <= now => due.push(self.lingering.swap_remove(at)),
+                _ => at = at.saturating_add(1),
+            }
+        }
+        due
+    }
+}

@@ -1,0 +1,345 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Who has what, after it was given up: what somebody still holds, what everybody forgot, and what
+//! the next one gets.
+
+use std::collections::HashSet;
+
+use berth_end_to_end::facilities::{missing, Facility};
+use berth_end_to_end::harness::{Client, Device, APP, OTHER_APP};
+use berth_end_to_end::protocol::{Ask, Descriptor, Held};
+use berth_kernel::meminfo::MemInfo;
+
+use crate::code;
+
+/// Values of `PressureLevel`.
+const NORMAL: usize = 0;
+const MODERATE: usize = 1;
+/// `AllocationFlag.NO_POOL`.
+const NO_POOL: i32 = 1 << 2;
+/// `AllocationFlag.REVOKE_ON_DEATH`.
+const REVOKE_ON_DEATH: i32 = 1 << 3;
+/// `BufferInfo.FLAG_RECYCLED`.
+const RECYCLED: i32 = 1 << 4;
+
+fn start(policy: &str) -> (Device, Client) {
+    let device = Device::start_with_policy(policy);
+    let client = device.client(APP).with_session();
+    (device, client)
+}
+
+fn inodes(held: &[Held]) -> HashSet<i64> {
+    held.iter().map(|one| one.info.inode).collect()
+}
+
+/// Fills, drops, and waits until all is clean again.
+fn give_back_dirty(device: &Device, client: &Client, held: &[Held]) {
+    for one in held {
+        client.fill(one.handle, 0, one.info.size as usize, 0xaa);
+        client.drop_buffer(one.handle);
+    }
+    device.await_figures("all is clean", |now| now.cleared as usize == held.len());
+}
+
+#[test]
+fn a_freed_buffer_that_somebody_holds_counts_until_it_is_gone() {
+    if missing(Facility::DmaHeapSystem) {
+        return;
+    }
+    let (device, client) = start(&format!("uid {APP} buffers 2"));
+    let two = client.allocate(&Descriptor::linear(4096), 2).unwrap();
+    // A second descriptor of each, then the buffers are freed.
+    let still: Vec<Held> = two.iter().map(|one| client.get(one.info.id, false).unwrap()).collect();
+    for one in &two {
+        client.drop_buffer(one.handle);
+    }
+    let figures = device.figures();
+    assert_eq!((figures.buffers, figures.lingering), (0, 2), "{figures:?}");
+    assert_eq!(client.session_figures().unwrap().buffers, 0);
+    let refusal = client.allocate(&Descriptor::linear(4096), 1).unwrap_err();
+    assert_eq!(refusal.code, code::TOO_MANY_BUFFERS, "{}", refusal.message);
+    assert_eq!(client.free(&[two[0].info.id]).unwrap_err().code, code::NOT_FOUND);
+    // The next one takes its place as soon as the descriptor is closed: nothing is waited for.
+    client.drop_buffer(still[0].handle);
+    client.allocate_one(&Descriptor::linear(4096));
+    client.drop_buffer(still[1].handle);
+    device.await_figures("the other one goes", |now| (now.buffers, now.lingering) == (1, 0));
+}
+
+#[test]
+fn a_mapping_alone_keeps_memory_from_being_used_again() {
+    if missing(Facility::DmaHeapSystem) {
+        return;
+    }
+    let (device, keeper) = start("");
+    let other = device.client(OTHER_APP).with_session();
+    let one = keeper.allocate_one(&Descriptor::linear(65_536));
+    keeper.write(one.handle, 0, b"mine");
+    keeper.ask(Ask::KeepMapped(one.handle)).unwrap();
+    keeper.drop_buffer(one.handle);
+    device.await_figures("it lingers", |now| (now.buffers, now.lingering) == (0, 1));
+    let theirs = other.allocate(&Descriptor::linear(65_536), 32).unwrap();
+    assert!(!inodes(&theirs).contains(&one.info.inode));
+    for one in &theirs {
+        other.fill(one.handle, 0, 65_536, 0x11);
+    }
+    let kept = keeper.ask(Ask::ReadKept(4)).unwrap();
+    assert_eq!(kept, berth_end_to_end::protocol::Answer::Bytes(b"mine".to_vec()));
+    keeper.ask(Ask::Unmap).unwrap();
+    device.await_figures("it is gone", |now| (now.lingering, now.idle) == (0, 1));
+    let next = other.allocate_one(&Descriptor::linear(65_536));
+    assert_eq!(next.info.inode, one.info.inode, "now it is used again");
+    assert!(other.all_bytes_are(next.handle, 0));
+}
+
+#[test]
+fn recycled_memory_reads_zero_for_the_next_uid() {
+    if missing(Facility::DmaHeapSystem) {
+        return;
+    }
+    let (device, first) = start("");
+    let second = device.client(OTHER_APP).with_session();
+    for (round, bytes) in [4096, 65_536, 1_000_000].into_iter().enumerate() {
+        let asked = Descriptor::linear(bytes).named("first");
+        let held = first.allocate(&asked, 16).unwrap();
+        give_back_dirty(&device, &first, &held);
+        let again = second.allocate(&Descriptor::linear(bytes).named("second"), 16).unwrap();
+        assert_eq!(inodes(&again), inodes(&held), "{bytes} bytes: all are used again");
+        for one in &again {
+            assert_ne!(one.info.flags & RECYCLED, 0, "{one:?}");
+            assert!(second.all_bytes_are(one.handle, 0), "{one:?}");
+            let proof = second.proof(one.handle);
+            let (size, _, _, name) = proof.dma_buf.expect("a dma-buf");
+            assert_eq!((size as i64, name.as_deref()), (one.info.allocation, Some("second")));
+            // At most an eighth more than whole pages.
+            let pages = (bytes + 4095) / 4096 * 4096;
+            assert!((pages..=pages + pages / 8).contains(&one.info.allocation), "{one:?}");
+        }
+        assert_eq!(device.figures().recycled, 16 * (round as i64 + 1));
+        second.drop_session();
+        device.await_figures("nothing is left", |now| (now.buffers, now.idle) == (0, 0));
+        second.open("again").unwrap();
+    }
+}
+
+#[test]
+fn without_the_pool_memory_is_fresh_and_goes_back_to_the_kernel() {
+    if missing(Facility::DmaHeapSystem) {
+        return;
+    }
+    let (device, client) = start("");
+    let descriptors = device.service_descriptors();
+    let pooled = client.allocate(&Descriptor::linear(65_536), 4).unwrap();
+    give_back_dirty(&device, &client, &pooled);
+    let asked = Descriptor::linear(65_536).with_flags(NO_POOL);
+    let fresh = client.allocate(&asked, 4).unwrap();
+    assert!(fresh.iter().all(|one| one.info.flags & RECYCLED == 0), "{fresh:?}");
+    assert!(inodes(&fresh).is_disjoint(&inodes(&pooled)));
+    assert_eq!(device.figures().idle, 4, "those are kept for others");
+    for one in &fresh {
+        client.drop_buffer(one.handle);
+    }
+    // The four that are kept have a descriptor each.
+    device.await_descriptors(descriptors + 4);
+    assert_eq!(device.figures().idle, 4);
+}
+
+#[test]
+fn what_is_kept_is_bounded_and_grows_old() {
+    if missing(Facility::DmaHeapSystem) {
+        return;
+    }
+    let (device, client) =
+        start("limit idle-bytes 256K\nlimit idle-buffers 8\nlimit idle-seconds 1");
+    let descriptors = device.service_descriptors();
+    let small = client.allocate(&Descriptor::linear(4096), 32).unwrap();
+    for one in &small {
+        client.drop_buffer(one.handle);
+    }
+    let figures = device.await_figures("what is too much goes", |now| now.lingering == 0);
+    assert!(figures.idle <= 8, "{figures:?}");
+    let large = client.allocate_one(&Descriptor::linear(1 << 20));
+    client.drop_buffer(large.handle);
+    let figures = device.await_figures("it is too large", |now| now.lingering == 0);
+    assert!(figures.idle <= 8, "{figures:?}");
+    device.await_figures("all are old", |now| now.idle == 0);
+    device.await_descriptors(descriptors);
+}
+
+#[test]
+fn a_buffer_that_its_client_forgot_is_taken_back() {
+    if missing(Facility::DmaHeapSystem) {
+        return;
+    }
+    let (device, client) = start("");
+    let descriptors = device.service_descriptors();
+    let kept = client.allocate_one(&Descriptor::linear(4096));
+    let shared = client.allocate_one(&Descriptor::linear(4096));
+    let token = client.share(shared.handle, OTHER_APP);
+    client.ask(Ask::Forget(shared.handle)).unwrap();
+    for round in 1..=2 {
+        let forgotten = client.allocate_one(&Descriptor::linear(4096).named("forgotten"));
+        client.ask(Ask::Forget(forgotten.handle)).unwrap();
+        device.await_figures("it is taken back", |now| now.taken_back == round);
+        assert_eq!(client.free(&[forgotten.info.id]).unwrap_err().code, code::NOT_FOUND);
+    }
+    // Not the one that is held, and not the one that somebody may still come for.
+    let ids: Vec<i64> = client.list().unwrap().iter().map(|info| info.id).collect();
+    assert_eq!(ids, [kept.info.id, shared.info.id]);
+    let other = device.client(OTHER_APP).with_session();
+    other.write(other.acquire(token).unwrap().handle, 0, b"came");
+    assert_eq!(device.figures().buffers, 2);
+    client.drop_session();
+    other.drop_session();
+    device.await_figures("all is over", |now| now.sessions == 0 && now.lingering == 0);
+    device.await_descriptors(descriptors);
+}
+
+#[test]
+fn a_region_that_its_client_forgot_stays_until_the_session_ends() {
+    let (device, client) = start("");
+    let region = client.allocate_one(&Descriptor::region(4096));
+    client.write(region.handle, 0, b"not lost");
+    client.ask(Ask::Forget(region.handle)).unwrap();
+    let again = client.get(region.info.id, false).unwrap();
+    assert_eq!(client.read(again.handle, 0, 8), b"not lost");
+    client.close();
+    assert_eq!(device.figures().buffers, 0);
+}
+
+#[test]
+fn a_client_lowers_its_own_limits_and_never_raises_them() {
+    let device = Device::start();
+    let client = device.client(APP);
+    let most = client.capabilities();
+    for (bytes, buffers, part) in [
+        (most.max_session + 1, 0, "maxBytes is"),
+        (0, most.max_session_buffers + 1, "maxBuffers is"),
+        (-1, 0, "maxBytes is"),
+        (0, -1, "maxBuffers is"),
+    ] {
+        let refusal = client.ask(Ask::OpenWithin(bytes, buffers)).unwrap_err();
+        assert_eq!(refusal.code, code::BAD_ARGUMENT, "{}", refusal.message);
+        assert!(refusal.message.contains(part), "{}", refusal.message);
+    }
+    client.ask(Ask::OpenWithin(16_384, 3)).unwrap();
+    let held = client.allocate(&Descriptor::region(4096), 3).unwrap();
+    let refusal = client.allocate(&Descriptor::region(4096), 1).unwrap_err();
+    assert_eq!(refusal.code, code::TOO_MANY_BUFFERS, "{}", refusal.message);
+    assert!(refusal.message.contains("this session uses 3 buffers of at most 3"));
+    client.drop_buffer(held[0].handle);
+    let refusal = client.allocate(&Descriptor::region(8193), 1).unwrap_err();
+    assert_eq!(refusal.code, code::QUOTA_EXCEEDED, "{}", refusal.message);
+    assert!(refusal.message.contains("bytes of at most 16384"), "{}", refusal.message);
+    client.allocate_one(&Descriptor::region(8192));
+}
+
+#[test]
+fn a_revoked_region_reads_zero_for_those_who_still_map_it() {
+    let device = Device::start();
+    let other = device.client(OTHER_APP).with_session();
+    for end in [Client::kill as fn(&Client), Client::close] {
+        let owner = device.client(APP).with_session();
+        let revoked = Descriptor::region(1 << 20).with_flags(REVOKE_ON_DEATH);
+        let (gone, stays) =
+            (owner.allocate_one(&revoked), owner.allocate_one(&Descriptor::region(1 << 20)));
+        let seen = [&gone, &stays].map(|one| {
+            owner.fill(one.handle, 0, 1 << 20, 0xee);
+            other.acquire(owner.share(one.handle, OTHER_APP)).unwrap()
+        });
+        assert!(other.all_bytes_are(seen[0].handle, 0xee));
+        other.ask(Ask::KeepMapped(seen[0].handle)).unwrap();
+        let refusal = owner.seal(gone.handle).unwrap_err();
+        assert_eq!(refusal.code, code::UNSUPPORTED, "{}", refusal.message);
+        end(&owner);
+        other.await_gone();
+        let zeros = berth_end_to_end::protocol::Answer::Bytes(vec![0; 1 << 20]);
+        device.await_true("the contents are gone", || {
+            (other.ask(Ask::ReadKept(1 << 20)).unwrap() == zeros).then_some(())
+        });
+        assert!(other.all_bytes_are(seen[1].handle, 0xee), "the other region stays");
+        other.ask(Ask::Unmap).unwrap();
+        seen.iter().for_each(|one| other.drop_buffer(one.handle));
+    }
+}
+
+#[test]
+fn what_is_freed_is_not_revoked_and_a_dma_buf_cannot_be() {
+    let (device, client) = start("");
+    let other = device.client(OTHER_APP).with_session();
+    let dma_buf = Descriptor::linear(4096).with_flags(REVOKE_ON_DEATH);
+    assert_eq!(client.allocate(&dma_buf, 1).unwrap_err().code, code::UNSUPPORTED);
+    let region = client.allocate_one(&Descriptor::region(4096).with_flags(REVOKE_ON_DEATH));
+    client.write(region.handle, 0, b"given away");
+    let seen = other.acquire(client.share(region.handle, OTHER_APP)).unwrap();
+    client.drop_buffer(region.handle);
+    assert_eq!(other.await_gone(), [seen.info.id]);
+    client.close();
+    assert_eq!(other.read(seen.handle, 0, 10), b"given away");
+}
+
+#[test]
+fn a_client_trims_what_its_own_uid_freed_and_nothing_else() {
+    if missing(Facility::DmaHeapSystem) {
+        return;
+    }
+    let (device, client) = start("");
+    let other = device.client(OTHER_APP).with_session();
+    for one in [&client, &other] {
+        let held = one.allocate(&Descriptor::linear(65_536), 4).unwrap();
+        held.iter().for_each(|held| one.drop_buffer(held.handle));
+    }
+    device.await_figures("all are idle", |now| now.idle == 8);
+    assert_eq!(client.count(Ask::Trim), 4 * 65_536);
+    assert_eq!(device.figures().idle, 4);
+    assert_eq!(client.count(Ask::Trim), 0);
+    assert_eq!(other.count(Ask::Trim), 4 * 65_536);
+    assert_eq!(device.figures().idle, 0);
+    client.close();
+    assert_eq!(client.ask(Ask::Trim).unwrap_err().code, code::SESSION_CLOSED);
+}
+
+#[test]
+fn under_pressure_what_is_idle_goes_and_clients_are_told_until_it_is_over() {
+    if missing(Facility::DmaHeapSystem) {
+        return;
+    }
+    // Twice the reserve is a little less than what there is: 64 MiB make the difference.
+    let available = MemInfo::read().expect("/proc/meminfo").available;
+    let reserve = (available - (40 << 20)) / 2;
+    let (device, client) = start(&format!("limit reserve-bytes {reserve}"));
+    let idle = client.allocate(&Descriptor::linear(65_536), 8).unwrap();
+    give_back_dirty(&device, &client, &idle);
+    let large = client.allocate_one(&Descriptor::linear(64 << 20).with_flags(NO_POOL));
+    assert_eq!(client.count(Ask::AwaitPressure(60_000)), MODERATE);
+    device.await_figures("what was idle is gone", |now| now.idle == 0);
+    let small = client.allocate_one(&Descriptor::linear(65_536));
+    client.drop_buffer(small.handle);
+    device.await_figures("nothing is kept now", |now| (now.idle, now.lingering) == (0, 0));
+    client.drop_buffer(large.handle);
+    assert_eq!(client.count(Ask::AwaitPressure(60_000)), NORMAL);
+    let again = client.allocate(&Descriptor::linear(65_536), 8).unwrap();
+    give_back_dirty(&device, &client, &again);
+}
+
+#[test]
+fn the_reserve_is_refused_by_name_but_what_is_idle_is_spared_first() {
+    if missing(Facility::DmaHeapSystem) {
+        return;
+    }
+    let available = MemInfo::read().expect("/proc/meminfo").available;
+    // No other limit comes first.
+    let most = "service-bytes uid-bytes session-bytes buffer-bytes".split(' ');
+    let most: String = most.map(|limit| format!("limit {limit} 112M\n")).collect();
+    let reserve = available - (96 << 20);
+    let (device, client) = start(&format!("limit reserve-bytes {reserve}\n{most}"));
+    let larger = Descriptor::linear(112 << 20);
+    let refusal = client.allocate(&larger, 1).unwrap_err();
+    assert_eq!(refusal.code, code::NO_MEMORY, "{}", refusal.message);
+    for part in ["117440512 bytes asked for", "available", "kept in reserve"] {
+        assert!(refusal.message.contains(part), "{}", refusal.message);
+    }
+    assert_eq!(device.figures().buffers, 0);
+    client.allocate_one(&Descriptor::linear(4 << 20));
+}
