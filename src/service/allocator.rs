@@ -4,7 +4,6 @@
 //! The AIDL interfaces: who calls, what the service answers, and errors as Binder carries them.
 
 use std::io::{self, Write};
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use hal_binder::{Interface, Status, Strong, ThreadState};
@@ -45,7 +44,7 @@ pub fn register(allocator: &Strong<dyn IAllocator::IAllocator>) -> hal_binder::R
 /// Counts a refusal and gives it the form that Binder carries.
 fn answer<T>(service: &Service, result: Result<T, Refusal>) -> hal_binder::Result<T> {
     result.map_err(|refusal| {
-        service.counters.refusals.fetch_add(1, Ordering::Relaxed);
+        service.counters.refusals.count(refusal.code());
         if let Refusal::Internal(message) = &refusal {
             log::error!("uid {}: {message}", ThreadState::get_calling_uid());
         }

@@ -36,6 +36,7 @@ mod reaper;
 mod reclaimer;
 mod recycler;
 mod refusal;
+mod refusals;
 mod request;
 mod service;
 mod session;

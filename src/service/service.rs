@@ -31,6 +31,7 @@ use crate::reaper::{Cause, Reaper};
 use crate::reclaimer::Reclaimer;
 use crate::recycler::Recycler;
 use crate::refusal::Refusal;
+use crate::refusals::Refusals;
 use crate::request::{checked_name, Request};
 use crate::session::{Holding, Role, Session, SessionLimits};
 use crate::size_class::size_class;
@@ -44,7 +45,7 @@ pub const SERVICE_NAME: &str = "vendor.berth.allocator.IAllocator/default";
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) allocated: AtomicU64,
-    pub(crate) refusals: AtomicU64,
+    pub(crate) refusals: Refusals,
     /// Sessions that ended without close.
     pub(crate) abandoned: AtomicU64,
     /// Buffers that nobody held and nobody had freed.

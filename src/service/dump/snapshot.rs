@@ -1,0 +1,354 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Copies of what the service holds, in pieces. Between two pieces nothing is locked, and only weak
+//! references are kept: what a client gives up meanwhile is gone, and is not shown.
+
+use std::cmp::Reverse;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Weak};
+
+use serde::Serialize;
+
+use crate::accounts::Used;
+use crate::heap::Heap;
+use crate::memory::Memory;
+use crate::request::Shape;
+use crate::service::Service;
+use crate::session::{Holding, Role, Session};
+use crate::tokens::Tokens;
+
+/// How many buffers are copied under one lock of their session.
+pub(super) const PIECE: usize = 128;
+
+/// Everything but sessions and buffers.
+#[derive(Debug)]
+pub(super) struct Overview {
+    pub(super) totals: Totals,
+    pub(super) limits: ShownLimits,
+    pub(super) heaps: Vec<ShownHeap>,
+    pub(super) refusals_by_cause: BTreeMap<&'static str, u64>,
+    /// The largest first.
+    pub(super) uids: Vec<ShownUid>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Totals {
+    pub(super) sessions: u64,
+    pub(super) buffers: u64,
+    pub(super) bytes: u64,
+    pub(super) tokens: u64,
+    pub(super) allocated_buffers: u64,
+    pub(super) refusals: u64,
+    pub(super) abandoned_sessions: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ShownLimits {
+    pub(super) buffer_bytes: u64,
+    pub(super) session_bytes: u64,
+    pub(super) session_buffers: u64,
+    pub(super) uid_bytes: u64,
+    pub(super) service_bytes: u64,
+    pub(super) service_descriptors: u64,
+    pub(super) reserve_bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ShownHeap {
+    pub(super) name: String,
+    pub(super) class: String,
+    pub(super) dma_buf: bool,
+    /// Whether buffers can be had from it; memory of a heap that went away stays.
+    pub(super) present: bool,
+    pub(super) max_buffer_bytes: u64,
+    pub(super) buffers: u64,
+    pub(super) bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ShownUid {
+    pub(super) uid: u32,
+    pub(super) sessions: u64,
+    pub(super) buffers: u64,
+    pub(super) bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ShownSession {
+    pub(super) id: i64,
+    pub(super) name: String,
+    pub(super) uid: u32,
+    pub(super) pid: i32,
+    pub(super) age_ms: u64,
+    pub(super) owned: u64,
+    pub(super) acquired: u64,
+    /// Of those that it owns.
+    pub(super) bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ShownBuffer {
+    pub(super) id: i64,
+    pub(super) name: String,
+    pub(super) kind: &'static str,
+    pub(super) heap: String,
+    pub(super) bytes: u64,
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    pub(super) sealed: bool,
+    pub(super) age_ms: u64,
+    pub(super) role: &'static str,
+    pub(super) charged_uid: u32,
+    pub(super) takers: usize,
+    pub(super) tokens: usize,
+}
+
+/// A buffer with the session that holds it.
+#[derive(Debug, Serialize)]
+pub(super) struct ShownAlone {
+    pub(super) session: i64,
+    pub(super) session_name: String,
+    pub(super) uid: u32,
+    pub(super) pid: i32,
+    #[serde(flatten)]
+    pub(super) buffer: ShownBuffer,
+}
+
+fn milliseconds(since: std::time::Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Overview {
+    /// Takes it; with a uid, the uids are only that one.
+    pub(super) fn take(service: &Service, uid: Option<u32>) -> Overview {
+        let stats = super::stats(service);
+        let limits = service.accounts.limits();
+        let count = |value: i32| u64::from(value.unsigned_abs());
+        let mut uids: Vec<_> = service
+            .accounts
+            .uids()
+            .into_iter()
+            .filter(|(each, _)| uid.map_or(true, |uid| uid == *each))
+            .map(|(uid, Used { sessions, buffers, bytes, .. })| ShownUid {
+                uid,
+                sessions,
+                buffers,
+                bytes,
+            })
+            .collect();
+        uids.sort_by_key(|shown| Reverse(shown.bytes));
+        Overview {
+            totals: Totals {
+                sessions: count(stats.sessions),
+                buffers: count(stats.buffers),
+                bytes: stats.bytes.unsigned_abs(),
+                tokens: count(stats.tokens),
+                allocated_buffers: stats.allocatedBuffers.unsigned_abs(),
+                refusals: stats.refusals.unsigned_abs(),
+                abandoned_sessions: stats.abandonedSessions.unsigned_abs(),
+            },
+            limits: ShownLimits {
+                buffer_bytes: limits.buffer_bytes,
+                session_bytes: limits.session_bytes,
+                session_buffers: limits.session_buffers,
+                uid_bytes: limits.uid_bytes,
+                service_bytes: limits.service_bytes,
+                service_descriptors: limits.service_descriptors,
+                reserve_bytes: limits.reserve_bytes,
+            },
+            heaps: heaps(service),
+            refusals_by_cause: service.counters.refusals.by_cause().collect(),
+            uids,
+        }
+    }
+}
+
+/// The heaps in their order of preference, with what is in use of each; after them, those that went
+/// away and left memory behind.
+fn heaps(service: &Service) -> Vec<ShownHeap> {
+    let shown = |heap: &Heap, present| ShownHeap {
+        name: heap.name.clone(),
+        class: heap.class.to_string(),
+        dma_buf: heap.gives_dma_bufs(),
+        present,
+        max_buffer_bytes: heap.max_bytes,
+        buffers: 0,
+        bytes: 0,
+    };
+    let mut heaps: Vec<_> = service.heaps().iter().map(|heap| shown(heap, true)).collect();
+    for (name, InUse { heap, buffers, bytes }) in in_use(service) {
+        let place = heaps.iter().position(|heap| heap.name == name).unwrap_or_else(|| {
+            heaps.push(shown(&heap, false));
+            heaps.len().saturating_sub(1)
+        });
+        if let Some(heap) = heaps.get_mut(place) {
+            (heap.buffers, heap.bytes) = (buffers, bytes);
+        }
+    }
+    heaps
+}
+
+struct InUse {
+    heap: Arc<Heap>,
+    buffers: u64,
+    bytes: u64,
+}
+
+/// What is in use, by the name of the heap; memory that several sessions hold counts once.
+fn in_use(service: &Service) -> BTreeMap<String, InUse> {
+    let mut heaps: BTreeMap<String, InUse> = BTreeMap::new();
+    let mut without_owner: HashMap<*const Memory, Weak<Memory>> = HashMap::new();
+    for session in sessions(service, None) {
+        for (_, Holding { memory, role }) in session.pieces().flatten() {
+            // It is its owner's. Where the owner gave it up, nobody new takes part, and none is noted.
+            let counts = match role {
+                Role::Owner(_) => true,
+                Role::Taker(_) if memory.takers() > 0 => false,
+                // The weak reference keeps the address from being used again.
+                Role::Taker(_) => {
+                    without_owner.insert(Arc::as_ptr(&memory), Arc::downgrade(&memory)).is_none()
+                }
+            };
+            if !counts {
+                continue;
+            }
+            let entry = match heaps.entry(memory.heap.name.clone()) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => {
+                    entry.insert(InUse { heap: memory.heap.clone(), buffers: 0, bytes: 0 })
+                }
+            };
+            entry.buffers = entry.buffers.saturating_add(1);
+            entry.bytes = entry.bytes.saturating_add(memory.bytes);
+        }
+    }
+    heaps
+}
+
+/// The sessions, of one uid or all, by id.
+pub(super) fn sessions(service: &Service, uid: Option<u32>) -> impl Iterator<Item = View> {
+    let sessions = service.sessions();
+    let chosen = sessions.iter().filter(|session| uid.map_or(true, |uid| uid == session.uid));
+    let weak: Vec<Weak<Session>> = chosen.map(Arc::downgrade).collect();
+    weak.into_iter().map(View)
+}
+
+/// A session that may end while it is looked at.
+#[derive(Debug)]
+pub(super) struct View(Weak<Session>);
+
+impl View {
+    /// The session itself; `None` if it has ended.
+    pub(super) fn shown(&self) -> Option<ShownSession> {
+        let session = self.0.upgrade()?;
+        let held = session.held().ok()?;
+        Some(ShownSession {
+            id: session.id,
+            name: session.name.clone(),
+            uid: session.uid,
+            pid: session.pid,
+            age_ms: milliseconds(session.since),
+            owned: held.owned,
+            acquired: held.taken,
+            bytes: held.bytes,
+        })
+    }
+
+    /// What it holds, by id, in pieces that each keep what is in them alive.
+    fn pieces(&self) -> impl Iterator<Item = Vec<(i64, Holding)>> + '_ {
+        let mut after = 0;
+        std::iter::from_fn(move || {
+            let piece = self.0.upgrade()?.list(after, PIECE).ok()?;
+            after = piece.last()?.0;
+            Some(piece)
+        })
+    }
+
+    /// What it holds, by id.
+    pub(super) fn buffers<'a>(
+        &'a self,
+        tokens: &'a Tokens,
+    ) -> impl Iterator<Item = ShownBuffer> + 'a {
+        let shown = move |(id, holding): &(i64, Holding)| {
+            ShownBuffer::of(*id, &holding.memory, &holding.role, tokens)
+        };
+        // The piece is dropped before its first buffer is written.
+        self.pieces().flat_map(move |piece| piece.iter().map(shown).collect::<Vec<_>>())
+    }
+}
+
+impl ShownBuffer {
+    fn of(id: i64, memory: &Memory, role: &Role, tokens: &Tokens) -> ShownBuffer {
+        ShownBuffer {
+            id,
+            name: memory.request.name.clone(),
+            kind: match memory.request.shape {
+                Shape::Linear(_) => "buffer",
+                Shape::Image(..) => "image",
+                Shape::Region(_) => "region",
+            },
+            heap: memory.heap.name.clone(),
+            bytes: memory.bytes,
+            device: memory.identity.map_or(0, |identity| identity.device),
+            inode: memory.identity.map_or(0, |identity| identity.inode),
+            sealed: memory.is_sealed(),
+            age_ms: milliseconds(memory.since),
+            role: if matches!(role, Role::Owner(_)) { "owner" } else { "taker" },
+            charged_uid: memory.uid(),
+            takers: memory.takers(),
+            tokens: match role {
+                Role::Owner(given) if !given.is_empty() => {
+                    let mut usable = given.clone();
+                    tokens.sweep(&mut usable);
+                    usable.len()
+                }
+                _ => 0,
+            },
+        }
+    }
+}
+
+/// The place of a buffer in the list of all, and what it takes to show it.
+struct Ranked {
+    bytes: u64,
+    id: i64,
+    /// Which of the sessions that were seen.
+    session: usize,
+    role: Role,
+    memory: Weak<Memory>,
+}
+
+/// The buffers of all sessions, of one uid or all, the largest first.
+pub(super) fn largest_first<'a>(
+    service: &'a Service,
+    uid: Option<u32>,
+) -> impl Iterator<Item = ShownAlone> + 'a {
+    let mut seen: Vec<ShownSession> = Vec::new();
+    let mut ranked: Vec<Ranked> = Vec::new();
+    for view in sessions(service, uid) {
+        let Some(shown) = view.shown() else { continue };
+        let session = seen.len();
+        seen.push(shown);
+        ranked.extend(view.pieces().flatten().map(|(id, Holding { memory, role })| Ranked {
+            bytes: memory.bytes,
+            id,
+            session,
+            role,
+            memory: Arc::downgrade(&memory),
+        }));
+    }
+    ranked.sort_unstable_by_key(|ranked| (Reverse(ranked.bytes), ranked.id));
+    ranked.into_iter().filter_map(move |Ranked { id, session, role, memory, .. }| {
+        let memory = memory.upgrade()?;
+        let session = seen.get(session)?;
+        Some(ShownAlone {
+            session: session.id,
+            session_name: session.name.clone(),
+            uid: session.uid,
+            pid: session.pid,
+            buffer: ShownBuffer::of(id, &memory, &role, &service.tokens),
+        })
+    })
+}

@@ -1,0 +1,217 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The dump for people.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use super::arguments::Arguments;
+use super::snapshot::{
+    largest_first, sessions, Overview, ShownBuffer, ShownHeap, ShownLimits, ShownSession, ShownUid,
+    Totals,
+};
+use crate::service::Service;
+
+/// How many uids are shown: those that hold the most.
+const TOP_OWNERS: usize = 10;
+
+/// Bytes as people read them: with the largest unit that leaves a whole number before the point, and
+/// one digit after it, rounded down, where that is not 0.
+struct Size(u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(u32, &str); 5] =
+            [(50, "PiB"), (40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+        let text = match UNITS.iter().find(|(shift, _)| self.0 >> shift > 0) {
+            None => format!("{} B", self.0),
+            Some((shift, unit)) => {
+                let (whole, rest) = (self.0 >> shift, self.0 & ((1 << shift) - 1));
+                match u128::from(rest).saturating_mul(10) >> shift {
+                    0 => format!("{whole} {unit}"),
+                    tenths => format!("{whole}.{tenths} {unit}"),
+                }
+            }
+        };
+        f.pad(&text)
+    }
+}
+
+/// An age as people read it: in its two largest units.
+struct Age(u64);
+
+impl fmt::Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0 / 1000;
+        let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+        let text = match (minutes, hours, days) {
+            (0, ..) => format!("{}.{}s", seconds, self.0 % 1000 / 100),
+            (_, 0, _) => format!("{minutes}m{}s", seconds % 60),
+            (_, _, 0) => format!("{hours}h{}m", minutes % 60),
+            _ => format!("{days}d{}h", hours % 24),
+        };
+        f.pad(&text)
+    }
+}
+
+/// Writes it.
+pub(super) fn write(
+    service: &Service,
+    arguments: &Arguments,
+    overview: &Overview,
+    writer: &mut dyn Write,
+) -> io::Result<()> {
+    write_overview(overview, writer)?;
+    if arguments.buffers_of_sessions {
+        for view in sessions(service, arguments.uid) {
+            let Some(shown) = view.shown() else { continue };
+            let ShownSession { id, name, uid, pid, age_ms, .. } = shown;
+            writeln!(writer, "Session {id} {name:?}: uid {uid}, pid {pid}, {} old", Age(age_ms))?;
+            let mut buffers = view.buffers(&service.tokens).peekable();
+            if buffers.peek().is_some() {
+                write_buffer_titles(writer)?;
+            }
+            for buffer in buffers {
+                write_buffer(&buffer, writer)?;
+                writeln!(writer, "{}", buffer.name)?;
+            }
+        }
+    } else if arguments.sessions {
+        writeln!(writer, "Sessions")?;
+        writeln!(
+            writer,
+            "  {:>8} {:>7} {:>7} {:>7} {:>8} {:>10} {:>7}  name",
+            "id", "uid", "pid", "buffers", "acquired", "size", "age"
+        )?;
+        for shown in sessions(service, arguments.uid).filter_map(|view| view.shown()) {
+            let ShownSession { id, name, uid, pid, age_ms, owned, acquired, bytes } = shown;
+            let (size, age) = (Size(bytes), Age(age_ms));
+            writeln!(
+                writer,
+                "  {id:>8} {uid:>7} {pid:>7} {owned:>7} {acquired:>8} {size:>10} {age:>7}  {name}"
+            )?;
+        }
+    }
+    if arguments.buffers {
+        writeln!(writer, "Buffers, the largest first")?;
+        write_buffer_titles(writer)?;
+        for shown in largest_first(service, arguments.uid) {
+            write_buffer(&shown.buffer, writer)?;
+            let (session, session_name) = (shown.session, &shown.session_name);
+            let (name, uid, pid) = (&shown.buffer.name, shown.uid, shown.pid);
+            writeln!(writer, "{name} (session {session} {session_name:?}, uid {uid}, pid {pid})")?;
+        }
+    }
+    Ok(())
+}
+
+fn write_overview(overview: &Overview, writer: &mut dyn Write) -> io::Result<()> {
+    let Totals { sessions, buffers, bytes, tokens, .. } = overview.totals;
+    let size = Size(bytes);
+    writeln!(writer, "Berth allocator")?;
+    writeln!(
+        writer,
+        "  sessions: {sessions}, buffers: {buffers}, memory: {size}, open tokens: {tokens}"
+    )?;
+    let Totals { allocated_buffers, refusals, abandoned_sessions, .. } = overview.totals;
+    writeln!(
+        writer,
+        "  since start: {allocated_buffers} buffers allocated, {refusals} calls refused, \
+         {abandoned_sessions} sessions ended without close"
+    )?;
+    for (cause, times) in overview.refusals_by_cause.iter().filter(|(_, times)| **times > 0) {
+        writeln!(writer, "  refused: {cause}, {times} times")?;
+    }
+    let ShownLimits { buffer_bytes, session_bytes, uid_bytes, .. } = overview.limits;
+    let ShownLimits { service_bytes, reserve_bytes, .. } = overview.limits;
+    writeln!(
+        writer,
+        "  limits: buffer {}, session {}, uid {}, service {}, reserve {}",
+        Size(buffer_bytes),
+        Size(session_bytes),
+        Size(uid_bytes),
+        Size(service_bytes),
+        Size(reserve_bytes)
+    )?;
+    for heap in &overview.heaps {
+        write_heap(heap, writer)?;
+    }
+    for ShownUid { uid, sessions, buffers, bytes } in overview.uids.iter().take(TOP_OWNERS) {
+        let size = Size(*bytes);
+        writeln!(writer, "  uid {uid}: sessions: {sessions}, buffers: {buffers}, memory: {size}")?;
+    }
+    match overview.uids.len().saturating_sub(TOP_OWNERS) {
+        0 => Ok(()),
+        more => writeln!(writer, "  and {more} uids more, which hold less"),
+    }
+}
+
+fn write_heap(heap: &ShownHeap, writer: &mut dyn Write) -> io::Result<()> {
+    let kind = if heap.dma_buf { "dma-buf" } else { "memory of CPUs, no dma-buf" };
+    let gone = if heap.present { "" } else { ", not there any more" };
+    let ShownHeap { name, class, max_buffer_bytes, buffers, bytes, .. } = heap;
+    let (most, used) = (Size(*max_buffer_bytes), Size(*bytes));
+    writeln!(
+        writer,
+        "  heap {name}: {kind} of class {class}, at most {most} a buffer; in use: {used} in \
+         {buffers} buffers{gone}"
+    )
+}
+
+fn write_buffer_titles(writer: &mut dyn Write) -> io::Result<()> {
+    writeln!(
+        writer,
+        "  {:>8} {:>10} {:<7} {:<8} {:<6} {:>7} {:>6} {:>6} {:>7} {:>12}  name",
+        "id", "size", "kind", "heap", "role", "charged", "takers", "tokens", "age", "inode"
+    )
+}
+
+/// All but the name and the end of the line.
+fn write_buffer(buffer: &ShownBuffer, writer: &mut dyn Write) -> io::Result<()> {
+    write!(
+        writer,
+        "  {:>8} {:>10} {:<7} {:<8} {:<6} {:>7} {:>6} {:>6} {:>7} {:>12}  ",
+        buffer.id,
+        Size(buffer.bytes),
+        buffer.kind,
+        buffer.heap,
+        buffer.role,
+        buffer.charged_uid,
+        buffer.takers,
+        buffer.tokens,
+        Age(buffer.age_ms),
+        buffer.inode
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_ages_are_read_by_people() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (4096, "4 KiB"),
+            (1536, "1.5 KiB"),
+            ((1 << 20) + 3 * 8192, "1 MiB"),
+            (5 << 29, "2.5 GiB"),
+            (u64::MAX, "16383.9 PiB"),
+        ] {
+            assert_eq!(Size(bytes).to_string(), text);
+        }
+        for (milliseconds, text) in [
+            (0, "0.0s"),
+            (59_999, "59.9s"),
+            (60_000, "1m0s"),
+            (3_599_999, "59m59s"),
+            (7_260_000, "2h1m"),
+            (90_000_000, "1d1h"),
+        ] {
+            assert_eq!(Age(milliseconds).to_string(), text);
+        }
+        assert_eq!(format!("{:>6}|{:<6}|", Size(1), Age(0)), "   1 B|0.0s  |");
+    }
+}
