@@ -37,6 +37,7 @@ macro_rules! forward_dump {
             let args: Vec<&str> = args.iter().map(|arg| arg.as_ref()).collect();
             self.$method(writer, &args).map_err(|error| match error.kind() {
                 std::io::ErrorKind::PermissionDenied => $crate::StatusCode::PERMISSION_DENIED,
+                std::io::ErrorKind::InvalidInput => $crate::StatusCode::BAD_VALUE,
                 _ => $crate::StatusCode::FAILED_TRANSACTION,
             })
         }
@@ -98,6 +99,18 @@ pub fn dump<T: FromIBinder + ?Sized>(
     args: &[&str],
 ) -> Result<()> {
     Ok(service.as_binder().dump(&to, args)?)
+}
+
+/// Why a service did not [`dump`], if it said so: what [`forward_dump`] makes statuses of.
+pub fn dump_refusal(status: &Status) -> Option<std::io::ErrorKind> {
+    if status.exception_code() != ExceptionCode::TRANSACTION_FAILED {
+        return None;
+    }
+    match status.transaction_error() {
+        StatusCode::PERMISSION_DENIED => Some(std::io::ErrorKind::PermissionDenied),
+        StatusCode::BAD_VALUE => Some(std::io::ErrorKind::InvalidInput),
+        _ => None,
+    }
 }
 
 /// A watch over the process behind a binder; dropping it ends the watch.

@@ -49,6 +49,7 @@ macro_rules! forward_dump {
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
             self.$method(writer, &args).map_err(|error| match error.kind() {
                 std::io::ErrorKind::PermissionDenied => $crate::StatusCode::PermissionDenied,
+                std::io::ErrorKind::InvalidInput => $crate::StatusCode::BadValue,
                 _ => $crate::StatusCode::FailedTransaction,
             })
         }
@@ -189,6 +190,18 @@ pub fn dump<T: FromIBinder + ?Sized>(
             Ok(proxy.dump(to, &args)?)
         }
         Transport::Rpc(directory) => rpc::dump(directory, name, to, &args),
+    }
+}
+
+/// Why a service did not [`dump`], if it said so: what [`forward_dump`] makes statuses of.
+pub fn dump_refusal(status: &Status) -> Option<std::io::ErrorKind> {
+    if status.exception_code() != ExceptionCode::TransactionFailed {
+        return None;
+    }
+    match status.transaction_error() {
+        StatusCode::PermissionDenied => Some(std::io::ErrorKind::PermissionDenied),
+        StatusCode::BadValue => Some(std::io::ErrorKind::InvalidInput),
+        _ => None,
     }
 }
 

@@ -3,9 +3,13 @@
 
 //! The way to the service.
 
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::os::fd::OwnedFd;
+use std::thread;
 use std::time::{Duration, Instant};
 
+use berth_kernel::pipe::pipe;
 use hal_binder::{ProcessState, Strong};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     AllocatorCapabilities::AllocatorCapabilities, AllocatorStats::AllocatorStats,
@@ -45,7 +49,7 @@ impl Allocator {
             if began.elapsed() >= within {
                 return Err(Error::NotFound { name: SERVICE_NAME.to_owned(), within, last });
             }
-            std::thread::sleep(LOOKUP_INTERVAL);
+            thread::sleep(LOOKUP_INTERVAL);
         }
     }
 
@@ -84,8 +88,31 @@ impl Allocator {
     }
 
     /// Writes the service's dump to a descriptor; `args` as `--help` lists them. For root, system
-    /// and shell only.
+    /// and shell only. The text is there even if the service did not understand the arguments.
     pub fn dump(&self, to: OwnedFd, args: &[&str]) -> Result<(), Error> {
-        Ok(hal_binder::dump(SERVICE_NAME, &self.0, to, args)?)
+        hal_binder::dump(SERVICE_NAME, &self.0, to, args).map_err(|status| {
+            match hal_binder::dump_refusal(&status) {
+                Some(ErrorKind::PermissionDenied) => Error::MayNotDump,
+                Some(ErrorKind::InvalidInput) => Error::BadDumpArguments,
+                _ => status.into(),
+            }
+        })
+    }
+
+    /// The service's dump, as bytes.
+    pub fn dump_bytes(&self, args: &[&str]) -> Result<Vec<u8>, Error> {
+        let (reader, writer) = pipe()?;
+        // A dump is longer than a pipe holds, and the call returns when all of it is written.
+        let reading = thread::Builder::new().name("dump".to_owned()).spawn(move || {
+            let mut bytes = Vec::new();
+            File::from(reader).read_to_end(&mut bytes).map(|_| bytes)
+        });
+        let reading = reading.map_err(|error| Error::Transport(format!("no thread: {error}")))?;
+        self.dump(writer, args)?;
+        match reading.join() {
+            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Err(error)) => Err(Error::Transport(format!("the dump: {error}"))),
+            Err(_) => Err(Error::Transport("the dump's reader panicked".to_owned())),
+        }
     }
 }

@@ -41,6 +41,12 @@ pub enum Error {
     /// The call or its answer did not cross Binder.
     #[error("Binder: {0}")]
     Transport(String),
+    /// Only root, system and shell may ask for the dump.
+    #[error("this uid may not dump; root, system and shell may")]
+    MayNotDump,
+    /// The service does not know an argument of the dump; its answer says which.
+    #[error("the allocator does not understand the arguments of the dump")]
+    BadDumpArguments,
     /// The answer contradicts itself or what the kernel says.
     #[error("the allocator answered nonsense: {0}")]
     BadAnswer(String),

@@ -20,6 +20,7 @@ pub mod ion;
 pub mod mapping;
 pub mod memfd;
 pub mod meminfo;
+pub mod pipe;
 pub mod random;
 pub mod sync_file;
 pub mod thread_priority;
