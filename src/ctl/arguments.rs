@@ -3,12 +3,35 @@
 
 //! What can be written on the command line.
 
-use berth_client::PixelFormat;
-use clap::{ArgGroup, Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use berth_client::{PixelFormat, Usage};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::units::{bytes, parse_token, seconds};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  the allocator refused, or the caller may not
+  2  wrong usage
+  3  there is no allocator, or it died
+  4  anything else
+
+Examples:
+  berthctl heaps
+  berthctl alloc --image 1920x1080 --format YCBCR_420_888 --count 3
+  berthctl list --buffers --uid 10123
+  berthctl watch --interval 1
+
+With --json what is shown is one line of JSON for each item, or one for all: each command's --help
+says which. Sizes in it are bytes.";
 
 /// Ask the Berth allocator what it has, and try it.
 #[derive(Debug, Parser)]
-#[command(name = "berthctl", version)]
+#[command(name = "berthctl", version, after_help = EXIT_CODES)]
 pub struct Arguments {
     /// Print JSON for programs.
     #[arg(long, global = true)]
@@ -27,18 +50,144 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Heaps, formats and limits.
+    #[command(after_help = "\
+JSON: one line: heaps [name, class, dma_buf, read_only_descriptors, max_buffer_bytes], formats,
+supported_usage, supported_flags, page_size_bytes, max_buffer_bytes, max_session_bytes,
+max_session_buffers, max_sessions_per_uid.
+
+Example: berthctl heaps --json")]
     Heaps,
-    /// What the allocator holds.
-    Stats,
-    /// Sessions and buffers; for root, system and shell.
-    Dump,
+
     /// Allocate, show what came, and free it.
+    #[command(after_help = BUFFER_JSON)]
     Alloc(Allocation),
+
+    /// Allocate a region of shared memory, show it, and free it.
+    #[command(after_help = "\
+JSON: as that of alloc.
+
+Examples:
+  berthctl region --size 1M --hold 60
+  berthctl region --from FILE --seal --hold 60")]
+    Region(Region),
+
+    /// Sessions, or buffers, as a table; for root, system and shell.
+    #[command(after_help = "\
+JSON: one line for each session or buffer, with the keys of the service's dump
+(berthctl dump -- --help).
+
+Examples:
+  berthctl list
+  berthctl list --buffers --sort age
+  berthctl list --buffers --uid 10123 --json")]
+    List(List),
+
+    /// The service's own dump; for root, system and shell.
+    #[command(after_help = "\
+Arguments go to the service, which knows --sessions, --buffers, --uid N and --json and says more with
+berthctl dump -- --help. JSON: one line.
+
+Example: berthctl dump --buffers --uid 10123")]
+    Dump {
+        /// Arguments for the service.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+
+    /// What the allocator holds, in figures.
+    #[command(after_help = "\
+JSON: one line: sessions, buffers, bytes, tokens, allocated_buffers, refusals, abandoned_sessions.
+
+Example: berthctl stats --json")]
+    Stats,
+
+    /// What the allocator holds, again and again.
+    #[command(after_help = "\
+On a terminal a table that stays in its place; q or Ctrl-C ends it. Elsewhere a row each time.
+JSON: a line each time: seconds (since the start) and the keys of stats.
+
+Examples:
+  berthctl watch
+  berthctl watch --interval 0.5 --count 10 --json")]
+    Watch(Watch),
+
+    /// Allocate, and print a token with which another uid can take part.
+    #[command(after_help = "\
+The first line of standard output is the token, 32 hexadecimal digits; it is a secret. The buffer is
+held until the token is used up (exit code 0), expires unused (4) or Ctrl-C (0). Whoever acquired it
+keeps it. Root, system and shell see at once that it is used up; others only when no token is open.
+JSON: one line: token and the keys of alloc.
+
+Examples:
+  berthctl share --uid 10123 --size 64K
+  berthctl share --uid 10123 --region 64K --from FILE --read-only --seconds 600")]
+    Share(Share),
+
+    /// Take part in a buffer that somebody shared, and show it.
+    #[command(after_help = "\
+Who sees the command line sees the token; `-` reads it from standard input instead.
+JSON: one line as that of alloc; with --read, read too, in hexadecimal digits.
+
+Examples:
+  berthctl acquire 00112233445566778899aabbccddeeff --read 64
+  berthctl acquire - --hold 60 < FILE")]
+    Acquire(Acquire),
+
+    /// A completion script for a shell; needs no allocator.
+    #[command(after_help = "\
+Example: berthctl completions bash > /etc/bash_completion.d/berthctl")]
+    Completions {
+        /// Which shell.
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+}
+
+const BUFFER_JSON: &str = "\
+JSON: one line for each buffer: id, name, size_bytes, allocation_bytes, heap, dma_buf, fallback_heap,
+access, device, inode, planes [offset, stride, size].
+
+Usages, joined by |: CPU_READ_RARELY, CPU_READ_OFTEN, CPU_WRITE_RARELY, CPU_WRITE_OFTEN, GPU_TEXTURE,
+GPU_RENDER_TARGET, GPU_DATA_BUFFER, GPU_CUBE_MAP, GPU_MIPMAP_COMPLETE, COMPOSER_OVERLAY,
+COMPOSER_CLIENT_TARGET, COMPOSER_CURSOR, FRONT_BUFFER, PROTECTED, VIDEO_ENCODER, VIDEO_DECODER,
+HW_IMAGE_ENCODER, CAMERA_OUTPUT, CAMERA_INPUT, RENDERSCRIPT, SENSOR_DIRECT_DATA, or a number as 0x33.
+
+Examples:
+  berthctl alloc --size 4M --heap system --hold 30
+  berthctl alloc --image 1920x1080 --format RGBA_8888 --usage 'GPU_TEXTURE|CPU_WRITE_OFTEN'";
+
+impl Command {
+    /// Whether it goes on until it is told to stop.
+    pub fn holds(&self) -> bool {
+        match self {
+            Command::Alloc(asked) => asked.hold.is_some(),
+            Command::Region(asked) => asked.hold.is_some(),
+            Command::Acquire(asked) => asked.hold.is_some(),
+            Command::Share(_) | Command::Watch(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// What to allocate, and how many of it.
+#[derive(Debug, Args)]
+pub struct Allocation {
+    /// What.
+    #[command(flatten)]
+    pub what: What,
+
+    /// How many, in one call.
+    #[arg(long, default_value_t = 1)]
+    pub count: usize,
+
+    /// Keep it for so many seconds, or until Ctrl-C.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub hold: Option<Duration>,
 }
 
 /// What to allocate.
 #[derive(Debug, Args)]
-pub struct Allocation {
+pub struct What {
     /// Its form.
     #[command(flatten)]
     pub shape: Shape,
@@ -47,9 +196,13 @@ pub struct Allocation {
     #[arg(long, default_value = "RGBA_8888", value_parser = format)]
     pub format: PixelFormat,
 
-    /// How many, in one call.
+    /// So many layers of the image.
     #[arg(long, default_value_t = 1)]
-    pub count: usize,
+    pub layers: u32,
+
+    /// What it is used for, as CPU_READ_OFTEN|GPU_TEXTURE; the CPU unless it is said.
+    #[arg(long, value_parser = usage)]
+    pub usage: Option<Usage>,
 
     /// A name for dumps and for the kernel.
     #[arg(long, default_value = "berthctl")]
@@ -81,15 +234,136 @@ pub struct Shape {
     pub image: Option<(u32, u32)>,
 }
 
-fn bytes(text: &str) -> Result<u64, String> {
-    let (digits, shift) = match text.strip_suffix(['K', 'M', 'G']) {
-        Some(digits) if text.ends_with('K') => (digits, 10),
-        Some(digits) if text.ends_with('M') => (digits, 20),
-        Some(digits) => (digits, 30),
-        None => (text, 0),
-    };
-    let number: u64 = digits.parse().map_err(|_| format!("{text:?} is no number of bytes"))?;
-    number.checked_mul(1 << shift).ok_or_else(|| format!("{text:?} is too large"))
+/// A region, and what becomes of it.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("length").required(true).multiple(true).args(["size", "from"])))]
+pub struct Region {
+    /// So many bytes; K, M and G are powers of 1024. The file's, unless it is said.
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub size: Option<u64>,
+
+    /// Copy this file into it.
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+
+    /// Make it read-only for good.
+    #[arg(long)]
+    pub seal: bool,
+
+    /// A name for dumps and for the kernel.
+    #[arg(long, default_value = "berthctl")]
+    pub name: String,
+
+    /// From this heap and no other.
+    #[arg(long)]
+    pub heap: Option<String>,
+
+    /// Keep it for so many seconds, or until Ctrl-C.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub hold: Option<Duration>,
+}
+
+/// What to list.
+#[derive(Debug, Args)]
+pub struct List {
+    /// Of this uid only.
+    #[arg(long)]
+    pub uid: Option<u32>,
+
+    /// Buffers instead of sessions.
+    #[arg(long)]
+    pub buffers: bool,
+
+    /// In which order.
+    #[arg(long, value_enum, default_value_t = Order::Size)]
+    pub sort: Order,
+}
+
+/// The order of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Order {
+    /// The largest first.
+    Size,
+    /// The oldest first.
+    Age,
+    /// By id, the order in which they were made.
+    Id,
+    /// By uid.
+    Uid,
+    /// By name.
+    Name,
+}
+
+/// How often, and how long.
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// Seconds from one look to the next.
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+    pub interval: Duration,
+
+    /// Look so many times.
+    #[arg(long)]
+    pub count: Option<u64>,
+}
+
+/// What to share, and with whom.
+#[derive(Debug, Args)]
+pub struct Share {
+    /// What.
+    #[command(flatten)]
+    pub what: What,
+
+    /// The uid that may use the token.
+    #[arg(long)]
+    pub uid: u32,
+
+    /// How often it may.
+    #[arg(long, default_value_t = 1)]
+    pub uses: u32,
+
+    /// For how many seconds it may.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub seconds: Duration,
+
+    /// To read only; regions can be shared so.
+    #[arg(long)]
+    pub read_only: bool,
+
+    /// Copy this file into it first.
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+}
+
+/// What to take part in.
+#[derive(Debug, Args)]
+pub struct Acquire {
+    /// 32 hexadecimal digits, or - to read them from standard input.
+    #[arg(value_parser = token)]
+    pub token: TokenSource,
+
+    /// Show the first N bytes.
+    #[arg(long, value_name = "N", value_parser = bytes)]
+    pub read: Option<u64>,
+
+    /// Keep it for so many seconds, or until Ctrl-C.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub hold: Option<Duration>,
+}
+
+/// Where a token is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenSource {
+    /// On the command line.
+    Given([u8; 16]),
+    /// On standard input.
+    Input,
+}
+
+fn token(text: &str) -> Result<TokenSource, String> {
+    match text {
+        "-" => Ok(TokenSource::Input),
+        _ => parse_token(text).map(TokenSource::Given),
+    }
 }
 
 fn extent(text: &str) -> Result<(u32, u32), String> {
@@ -105,10 +379,27 @@ fn format(text: &str) -> Result<PixelFormat, String> {
     })
 }
 
+/// Names as the interface spells them, or numbers, joined by `|`.
+fn usage(text: &str) -> Result<Usage, String> {
+    text.split('|').map(str::trim).try_fold(Usage::empty(), |all, word| {
+        let one = match word.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16).ok().map(Usage::from_bits_retain),
+            // The masks are no usages.
+            None => Usage::from_name(word).filter(|_| !word.contains("_MASK")),
+        };
+        let one = one.ok_or_else(|| format!("{word:?} is no usage; --help lists them"))?;
+        Ok(all | one)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    fn parsed(words: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(words.split(' '))
+    }
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -116,13 +407,15 @@ mod tests {
     }
 
     #[test]
-    fn sizes_have_units() {
-        assert_eq!(bytes("4096"), Ok(4096));
-        assert_eq!(bytes("3M"), Ok(3 << 20));
-        assert_eq!(bytes("1G"), Ok(1 << 30));
-        for wrong in ["", "M", "-1", "1T", "99999999999G"] {
-            assert!(bytes(wrong).is_err(), "{wrong:?}");
+    fn every_command_has_help_with_an_example() {
+        let mut command = Arguments::command();
+        for sub in command.get_subcommands_mut() {
+            let (name, help) = (sub.get_name().to_owned(), sub.render_help().to_string());
+            assert!(help.contains(&format!("berthctl {name}")), "{help}");
+            assert!(help.contains("Example"), "{help}");
         }
+        let help = command.render_help().to_string();
+        assert!(help.contains("Exit codes") && help.contains("--json"), "{help}");
     }
 
     #[test]
@@ -131,5 +424,81 @@ mod tests {
         assert!(extent("1920").is_err() && extent("x").is_err());
         assert_eq!(format("YV12"), Ok(PixelFormat::Yv12));
         assert!(format("yv12").unwrap_err().contains("YV12"));
+    }
+
+    #[test]
+    fn usages_are_names_and_numbers() {
+        let both = Usage::CPU_READ_OFTEN | Usage::GPU_TEXTURE;
+        assert_eq!(usage("CPU_READ_OFTEN|GPU_TEXTURE"), Ok(both));
+        assert_eq!(usage("CPU_READ_OFTEN | 0x100"), Ok(both));
+        for wrong in ["", "GPU", "CPU_READ_MASK", "|", "0x", "3"] {
+            assert!(usage(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_help_lists_every_usage() {
+        for (name, _) in Usage::all().iter_names() {
+            let is_mask = name.contains("_MASK");
+            assert_eq!(BUFFER_JSON.contains(name), !is_mask, "{name}");
+        }
+        for name in ["CPU_READ_RARELY", "CPU_READ_OFTEN", "CPU_WRITE_RARELY", "CPU_WRITE_OFTEN"] {
+            assert!(BUFFER_JSON.contains(name) && usage(name).is_ok());
+        }
+    }
+
+    #[test]
+    fn the_arguments_of_the_dump_are_passed_on() {
+        for (words, expected, json) in [
+            ("berthctl dump", vec![], false),
+            ("berthctl dump --json", vec![], true),
+            (
+                "berthctl dump --sessions --uid 7 --json",
+                vec!["--sessions", "--uid", "7", "--json"],
+                false,
+            ),
+            ("berthctl --json dump --buffers", vec!["--buffers"], true),
+            ("berthctl dump -- --help", vec!["--help"], false),
+        ] {
+            let arguments = parsed(words).unwrap();
+            let Command::Dump { args } = arguments.command else { panic!("{words}") };
+            assert_eq!(
+                (args, arguments.json),
+                (expected.iter().map(|&arg| arg.to_owned()).collect(), json)
+            );
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for words in [
+            "berthctl",
+            "berthctl alloc",
+            "berthctl alloc --size 1 --image 1x1",
+            "berthctl region",
+            "berthctl region --seal",
+            "berthctl list --sort colour",
+            "berthctl watch --interval 0",
+            "berthctl share --size 1",
+            "berthctl acquire 1234",
+            "berthctl completions cmd.exe",
+            "berthctl stats everything",
+        ] {
+            assert!(parsed(words).is_err(), "{words}");
+        }
+        assert!(parsed("berthctl region --size 1 --from FILE").is_ok());
+    }
+
+    #[test]
+    fn only_what_is_asked_to_wait_holds() {
+        for (words, holds) in [
+            ("berthctl alloc --size 1", false),
+            ("berthctl alloc --size 1 --hold 3", true),
+            ("berthctl share --size 1 --uid 1", true),
+            ("berthctl watch", true),
+            ("berthctl stats", false),
+        ] {
+            assert_eq!(parsed(words).unwrap().command.holds(), holds, "{words}");
+        }
     }
 }

@@ -2,86 +2,83 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! `berthctl`: the allocator from the command line.
-//!
-//! Exit codes: 0 done, 1 the allocator refused, 2 wrong usage, 3 no allocator, 4 anything else.
 
 #![forbid(unsafe_code)]
 
+mod allocate;
 mod arguments;
+mod dumped;
+mod failure;
+mod list;
+mod share;
 mod show;
+mod stop;
+mod table;
+mod units;
+mod watch;
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use berth_client::{Allocator, Buffer, BufferRequest, Error};
-use clap::Parser;
+use berth_client::Allocator;
+use clap::{CommandFactory, Parser};
 
-use arguments::{Allocation, Arguments, Command};
+use arguments::{Arguments, Command};
+use failure::Failure;
+use stop::Stop;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(&arguments) {
+    let mut out = io::stdout().lock();
+    let done = run(&arguments, &mut out);
+    match done.and_then(|()| out.flush().map_err(Failure::from)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("berthctl: {error}");
-            ExitCode::from(exit_code(&error))
+        // Whoever read it has seen enough.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            // Where nobody hears it, the exit code says it still.
+            let _ = writeln!(io::stderr(), "berthctl: {failure}");
+            ExitCode::from(failure.exit_code())
         }
     }
 }
 
-fn exit_code(error: &Error) -> u8 {
-    match error {
-        Error::Refused { .. } => 1,
-        Error::NotFound { .. } => 3,
-        _ => 4,
+fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Failure> {
+    if let Command::Completions { shell } = arguments.command {
+        // Into memory first: the generator panics where a write fails.
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Arguments::command(), "berthctl", &mut script);
+        return Ok(out.write_all(&script)?);
     }
-}
-
-fn run(arguments: &Arguments) -> Result<(), Error> {
+    // Before the connection's threads, which would take the signals otherwise.
+    let stop = if arguments.command.holds() { Some(Stop::listen()?) } else { None };
     let allocator = Allocator::connect_within(Duration::from_secs(arguments.wait))?;
     let json = arguments.json;
-    match &arguments.command {
-        Command::Heaps => show::capabilities(&allocator.capabilities()?, json),
-        Command::Stats => show::stats(&allocator.stats()?, json),
-        Command::Dump => {
-            let to = io::stdout().as_fd().try_clone_to_owned().map_err(as_output_error)?;
-            let args: &[&str] = if json { &["--json"] } else { &[] };
-            allocator.dump(to, args)?;
-        }
-        Command::Alloc(allocation) => allocate(&allocator, allocation, json)?,
+    match (&arguments.command, &stop) {
+        (Command::Heaps, _) => show::capabilities(&allocator.capabilities()?, json, out)?,
+        (Command::Stats, _) => show::stats(&allocator.stats()?, json, out)?,
+        (Command::List(asked), _) => list::list(&allocator, asked, json, out)?,
+        (Command::Dump { args }, _) => dump(&allocator, args, json)?,
+        (Command::Alloc(asked), stop) => allocate::buffers(&allocator, asked, json, stop, out)?,
+        (Command::Region(asked), stop) => allocate::region(&allocator, asked, json, stop, out)?,
+        (Command::Acquire(asked), stop) => share::acquire(&allocator, asked, json, stop, out)?,
+        (Command::Share(asked), Some(stop)) => share::share(&allocator, asked, json, stop, out)?,
+        (Command::Watch(asked), Some(stop)) => watch::watch(&allocator, asked, json, stop, out)?,
+        (Command::Share(_) | Command::Watch(_) | Command::Completions { .. }, _) => {}
     }
-    io::stdout().flush().map_err(as_output_error)
+    Ok(())
 }
 
-fn allocate(allocator: &Allocator, allocation: &Allocation, json: bool) -> Result<(), Error> {
-    let session = allocator.open_session("berthctl")?;
-    let buffers = session.allocate(&request(allocation), allocation.count)?;
-    let infos: Vec<_> = buffers.iter().map(Buffer::info).collect();
-    show::buffers(&infos, json);
-    session.free(buffers)
-}
-
-fn request(allocation: &Allocation) -> BufferRequest {
-    let shape = &allocation.shape;
-    let request = match (shape.size, shape.region, shape.image) {
-        (_, Some(bytes), _) => BufferRequest::region(bytes),
-        (_, _, Some((width, height))) => BufferRequest::image(width, height, allocation.format),
-        (bytes, None, None) => BufferRequest::linear(bytes.unwrap_or_default()),
-    };
-    let request = request.name(&allocation.name);
-    let request = match &allocation.heap {
-        // Whoever names a heap to try it wants to see that heap, or why not.
-        Some(heap) => request.heap(heap).strict_heap(),
-        None => request,
-    };
-    if allocation.read_only_view {
-        return request.read_only_view();
+/// Lets the service write its dump to standard output, however long it is.
+fn dump(allocator: &Allocator, args: &[String], json: bool) -> Result<(), Failure> {
+    let to = io::stdout().as_fd().try_clone_to_owned()?;
+    let mut args: Vec<&str> = args.iter().map(String::as_str).collect();
+    if json {
+        args.push("--json");
     }
-    request
-}
-
-fn as_output_error(error: io::Error) -> Error {
-    Error::Transport(format!("standard output: {error}"))
+    Ok(allocator.dump(to, &args)?)
 }

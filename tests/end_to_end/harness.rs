@@ -613,3 +613,13 @@ impl Client {
         self.done(Ask::Vkms(Vkms::Show(image.clone(), frame.clone()))).expect("a frame");
     }
 }
+
+/// berthctl under any uid.
+impl Device {
+    /// berthctl as a command, to be run beside the test.
+    pub fn berthctl_of(&self, uid: u32) -> Command {
+        let mut command = self.program("berthctl");
+        command.uid(uid).gid(uid);
+        command
+    }
+}

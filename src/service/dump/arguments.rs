@@ -16,7 +16,7 @@ Arguments of the dump:
 
 A buffer that others acquired is one of theirs too, with the role \"taker\"; its memory counts once.
 
-Keys of the JSON; later versions only add some. Sizes end in _bytes and are bytes, ages end in _ms.
+Keys of the JSON; later versions only add some. Sizes are bytes, ages milliseconds.
   totals       sessions, buffers, bytes, tokens (that can be used), and since the start:
                allocated_buffers, refusals, abandoned_sessions
   limits       buffer_bytes, session_bytes, session_buffers, uid_bytes, service_bytes,

@@ -307,7 +307,7 @@ fn uids_come_by_what_they_hold_and_refusals_by_cause() {
     assert_eq!((&causes["NOT_FOUND"], &causes["TOO_LARGE"]), (&2.into(), &1.into()));
     assert_eq!(causes["INTERNAL"], 0);
     let text = dump(&service, &[]);
-    assert!(text.contains("refused: NOT_FOUND, 2 times") && !text.contains("INTERNAL"), "{text}");
+    assert!(text.contains("refused for NOT_FOUND: 2") && !text.contains("INTERNAL"), "{text}");
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn write_overview(overview: &Overview, writer: &mut dyn Write) -> io::Result<()>
          {abandoned_sessions} sessions ended without close"
     )?;
     for (cause, times) in overview.refusals_by_cause.iter().filter(|(_, times)| **times > 0) {
-        writeln!(writer, "  refused: {cause}, {times} times")?;
+        writeln!(writer, "  refused for {cause}: {times}")?;
     }
     let ShownLimits { buffer_bytes, session_bytes, uid_bytes, .. } = overview.limits;
     let ShownLimits { service_bytes, reserve_bytes, .. } = overview.limits;

@@ -72,7 +72,7 @@ fn refusals_are_counted_by_their_cause() {
     assert_eq!(json["refusals_by_cause"]["NOT_FOUND"], 2);
     assert_eq!(json["refusals_by_cause"]["TOO_LARGE"], 1);
     assert_eq!(json["totals"]["refusals"], 3);
-    assert!(device.dump(&[]).contains("refused: NOT_FOUND, 2 times"));
+    assert!(device.dump(&[]).contains("refused for NOT_FOUND: 2"));
 }
 
 #[test]
