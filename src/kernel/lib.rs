@@ -21,6 +21,7 @@ pub mod mapping;
 pub mod memfd;
 pub mod meminfo;
 pub mod pipe;
+pub mod pressure;
 pub mod random;
 pub mod sync_file;
 pub mod thread_priority;
@@ -28,6 +29,7 @@ pub mod udmabuf;
 
 mod error;
 mod inotify;
+mod poll;
 
 pub use error::KernelError;
 

@@ -54,11 +54,17 @@ pub enum Facility {
     SyncFiles,
     /// Huge pages for memfds (`MFD_HUGETLB`, CONFIG_HUGETLBFS). Says nothing of whether any are free.
     HugePages,
+    /// Memory pressure (`/proc/pressure`, CONFIG_PSI and not off at boot). Says nothing of who may be
+    /// told.
+    Pressure,
+    /// The memory controller of control groups of version 2, free for a test: with it memory is made
+    /// short for one process alone. Only root has it.
+    MemoryController,
 }
 
 impl Facility {
     /// All of them.
-    pub const ALL: [Facility; 10] = [
+    pub const ALL: [Facility; 12] = [
         Facility::DmaHeapSystem,
         Facility::Cma,
         Facility::Ion,
@@ -69,6 +75,8 @@ impl Facility {
         Facility::SwSync,
         Facility::SyncFiles,
         Facility::HugePages,
+        Facility::Pressure,
+        Facility::MemoryController,
     ];
 
     /// Its name in [`WITHOUT`] and in reports.
@@ -84,6 +92,8 @@ impl Facility {
             Facility::SwSync => "sw-sync",
             Facility::SyncFiles => "sync-files",
             Facility::HugePages => "huge-pages",
+            Facility::Pressure => "pressure",
+            Facility::MemoryController => "memory-controller",
         }
     }
 

@@ -4,6 +4,7 @@
 //! Looking at the kernel.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::Facility;
@@ -28,7 +29,23 @@ pub fn is_here(facility: Facility) -> bool {
             release.is_ok_and(|release| version(&release) >= Some((6, 0)))
         }
         Facility::HugePages => exists("/sys/kernel/mm/hugepages"),
+        Facility::Pressure => exists("/proc/pressure/memory"),
+        Facility::MemoryController => {
+            let is_root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+            let groups = fs::read_to_string("/proc/cgroups");
+            is_root && groups.is_ok_and(|groups| has_free_memory_controller(&groups))
+        }
     }
+}
+
+/// Whether `/proc/cgroups` (cgroups(7)) says of the memory controller that it is enabled and that
+/// no hierarchy of version 1 has it.
+fn has_free_memory_controller(groups: &str) -> bool {
+    groups.lines().any(|line| {
+        let mut fields = line.split_ascii_whitespace();
+        let (name, hierarchy) = (fields.next(), fields.next());
+        (name, hierarchy, fields.nth(1)) == (Some("memory"), Some("0"), Some("1"))
+    })
 }
 
 /// Whether a card of a virtual DRM driver has its node. These drivers bind no device: the one that
@@ -51,6 +68,18 @@ fn version(release: &str) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_memory_controller_is_free_if_it_is_on_and_nobody_has_it() {
+        let groups =
+            "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t0\t1\t1\nmemory\t0\t1\t1\n";
+        assert!(has_free_memory_controller(groups));
+        assert!(!has_free_memory_controller(
+            &groups.replace("memory\t0\t1\t1", "memory\t4\t21\t1")
+        ));
+        assert!(!has_free_memory_controller(&groups.replace("memory\t0\t1\t1", "memory\t0\t1\t0")));
+        assert!(!has_free_memory_controller("#subsys_name\n"));
+    }
 
     #[test]
     fn versions_compare_as_numbers() {
