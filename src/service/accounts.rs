@@ -167,6 +167,7 @@ impl Accounts {
     }
 
     /// What the service uses, with what lingers.
+    #[cfg(test)]
     pub(crate) fn service(&self) -> Used {
         lock(&self.books).service
     }
@@ -336,11 +337,6 @@ impl Charge {
         if !std::mem::replace(&mut self.lingers, true) {
             lock(&self.accounts.books).lingering.add(self.amount);
         }
-    }
-
-    /// The bytes booked.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.amount.bytes
     }
 
     /// Splits the booking of one buffer off, of so many bytes and descriptors.

@@ -25,6 +25,7 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
 };
 
 use crate::dump;
+use crate::operations::Operation;
 use crate::reaper::Cause;
 use crate::refusal::Refusal;
 use crate::service::{Service, SERVICE_NAME};
@@ -116,6 +117,14 @@ impl SessionObject {
         answer(&self.service, result)
     }
 
+    fn timed<T>(
+        &self,
+        operation: Operation,
+        act: impl FnOnce() -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        self.service.operations.timed(operation, act)
+    }
+
     fn buffer(&self, id: i64, holding: &Holding, access: Access) -> Result<Buffer, Refusal> {
         if access == Access::READ_WRITE && holding.access() == Access::READ_ONLY {
             let message = format!("READ_WRITE of buffer {id}, which this session may only read");
@@ -140,16 +149,18 @@ impl IAllocatorSession for SessionObject {
         descriptor: &BufferDescriptor,
         count: i32,
     ) -> hal_binder::Result<Allocation> {
-        let batch = self.service.allocate(&self.session, descriptor, count);
-        self.answer(batch.map(wire::allocation))
+        self.answer(self.timed(Operation::Allocate, || {
+            self.service.allocate(&self.session, descriptor, count).map(wire::allocation)
+        }))
     }
 
     fn free(&self, ids: &[i64]) -> hal_binder::Result<()> {
-        self.answer(self.service.free(&self.session, ids))
+        self.answer(self.timed(Operation::Free, || self.service.free(&self.session, ids)))
     }
 
     fn get(&self, id: i64, access: Access) -> hal_binder::Result<Buffer> {
-        self.answer(wire::access(access).and_then(|access| {
+        self.answer(self.timed(Operation::Get, || {
+            let access = wire::access(access)?;
             let holding = self.session.get(id)?;
             self.buffer(id, &holding, access)
         }))
@@ -173,14 +184,16 @@ impl IAllocatorSession for SessionObject {
     }
 
     fn share(&self, id: i64, options: &ShareOptions) -> hal_binder::Result<ShareToken> {
-        let token =
-            wire::permit(options).and_then(|permit| self.service.share(&self.session, id, permit));
-        self.answer(token.map(|value| ShareToken { value }))
+        self.answer(self.timed(Operation::Share, || {
+            let permit = wire::permit(options)?;
+            let value = self.service.share(&self.session, id, permit)?;
+            Ok(ShareToken { value })
+        }))
     }
 
     fn acquire(&self, token: &ShareToken) -> hal_binder::Result<Buffer> {
         let uid = ThreadState::get_calling_uid();
-        self.answer(self.acquire_buffer(uid, token))
+        self.answer(self.timed(Operation::Acquire, || self.acquire_buffer(uid, token)))
     }
 
     fn getStats(&self) -> hal_binder::Result<SessionStats> {

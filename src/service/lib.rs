@@ -25,11 +25,11 @@ mod heap_class;
 mod heap_memory;
 mod heap_watch;
 mod heaps;
-#[cfg(test)]
 mod latency;
 mod lock;
 mod memory;
 mod notices;
+mod operations;
 pub mod policy;
 mod pressure;
 mod reaper;

@@ -13,11 +13,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use berth_kernel::meminfo::MemInfo;
+use berth_kernel::pressure::{Pressure, PressureTrigger, Stalled};
 
 use crate::service::Service;
 
-/// How often is looked.
+/// How often is looked at what is available.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// How much time of [`WINDOW`] some task loses before it counts as pressure; lmkd's own threshold
+/// for it is of this order (`psi_partial_stall_ms` of AOSP's lmkd).
+const STALL: Duration = Duration::from_millis(150);
+/// The window of the kernel's trigger.
+const WINDOW: Duration = Duration::from_secs(1);
+/// How much of the last ten seconds all tasks lost, in percent, when pressure is critical.
+const CRITICAL_STALL: f32 = 10.0;
 /// How long it must have been better before it counts as better: what is given back comes again.
 const RELIEF: Duration = Duration::from_secs(5);
 
@@ -50,18 +58,49 @@ impl Level {
 pub(crate) fn start(service: Weak<Service>) -> io::Result<()> {
     thread::Builder::new().name("pressure".to_owned()).spawn(move || {
         let mut gauge = Gauge::default();
+        let mut stalls = Stalls::watch();
         loop {
-            thread::sleep(INTERVAL);
+            let stalled = stalls.wait(INTERVAL);
             let Some(service) = service.upgrade() else { return };
             let Ok(memory) = MemInfo::read() else { continue };
             let reserve = service.accounts.limits().reserve_bytes;
-            let level = Level::of_available(memory.available, reserve);
+            let level = Level::of_available(memory.available, reserve).max(stalled);
             if let Some(level) = gauge.read(level, Instant::now()) {
                 service.feel(level);
             }
         }
     })?;
     Ok(())
+}
+
+/// The kernel's word that tasks wait for memory; `None` where it gives none.
+struct Stalls(Option<PressureTrigger>);
+
+impl Stalls {
+    fn watch() -> Stalls {
+        let trigger = PressureTrigger::new(Stalled::Some, STALL, WINDOW);
+        Stalls(trigger.map_err(|error| log::info!("only MemAvailable tells: {error}")).ok())
+    }
+
+    /// Waits for such a word, so long at most.
+    fn wait(&mut self, most: Duration) -> Level {
+        let Some(trigger) = &self.0 else {
+            thread::sleep(most);
+            return Level::Normal;
+        };
+        match trigger.wait(Some(most)) {
+            Ok(false) => Level::Normal,
+            Ok(true) => match Pressure::read() {
+                Ok(pressure) if pressure.full.avg10 >= CRITICAL_STALL => Level::Critical,
+                _ => Level::Moderate,
+            },
+            Err(error) => {
+                log::warn!("only MemAvailable tells from now on: {error}");
+                self.0 = None;
+                Level::Normal
+            }
+        }
+    }
 }
 
 /// Tells changes: for the worse at once, for the better when they have lasted.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use berth_kernel::random::Random;
@@ -25,6 +25,7 @@ use crate::heaps::{Choice, Heaps};
 use crate::lock::lock;
 use crate::memory::{Memory, Place};
 use crate::notices::Notices;
+use crate::operations::Operations;
 use crate::policy::{Policy, UidLimits};
 use crate::pressure::{self, Level};
 use crate::reaper::{Cause, Reaper};
@@ -74,11 +75,14 @@ pub struct Service {
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) tokens: Tokens,
     pub(crate) counters: Counters,
+    pub(crate) operations: Operations,
     pub(crate) reaper: Arc<Reaper>,
     pub(crate) reclaimer: Arc<Reclaimer>,
     policy: Arc<Policy>,
     page_bytes: u64,
     notices: Notices,
+    /// The last [`Level`] that was felt.
+    pub(crate) pressure: AtomicU32,
     next_id: AtomicI64,
     sessions: Mutex<HashMap<i64, Registered>>,
 }
@@ -116,11 +120,13 @@ impl Service {
             accounts: Arc::new(Accounts::new(limits, uids)),
             tokens: Tokens::new(Random::open().map_err(io::Error::other)?),
             counters: Counters::default(),
+            operations: Operations::new(),
             reaper: Arc::new(reaper),
             reclaimer: Reclaimer::start(recycler)?,
             policy,
             page_bytes: page_size(),
             notices: Notices::start()?,
+            pressure: AtomicU32::new(Level::Normal as u32),
             next_id: AtomicI64::new(1),
             sessions: Mutex::default(),
         });
@@ -381,6 +387,7 @@ impl Service {
         if !keeps {
             self.reclaimer.recycler.trim(0);
         }
+        self.pressure.store(level as u32, Ordering::Relaxed);
         log::info!("memory pressure: {level:?}");
         let callbacks: Vec<_> =
             lock(&self.sessions).values().map(|entry| entry.callback.clone()).collect();

@@ -28,6 +28,7 @@ const OF_THE_PLATFORM: &[&str] = &[
     "libbinder_rs",
     "libbitflags",
     "libclap",
+    "libclap_complete",
     "liblog_rust",
     "libnix",
     "libserde",

@@ -60,7 +60,8 @@ pub(super) fn write(
     overview: &Overview,
     writer: &mut dyn Write,
 ) -> io::Result<()> {
-    let Overview { totals, limits, heaps, refusals_by_cause, uids } = overview;
+    let Overview { totals, limits, heaps, refusals_by_cause, uids, latencies, lingering } =
+        overview;
     let mut serializer = serde_json::Serializer::new(&mut *writer);
     let mut map = serializer.serialize_map(None)?;
     map.serialize_entry("totals", totals)?;
@@ -68,6 +69,8 @@ pub(super) fn write(
     map.serialize_entry("heaps", heaps)?;
     map.serialize_entry("refusals_by_cause", refusals_by_cause)?;
     map.serialize_entry("uids", uids)?;
+    map.serialize_entry("latencies", latencies)?;
+    map.serialize_entry("lingering", lingering)?;
     if arguments.sessions {
         let views = sessions(service, arguments.uid);
         if arguments.buffers_of_sessions {

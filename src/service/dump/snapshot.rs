@@ -7,12 +7,15 @@
 use std::cmp::Reverse;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::accounts::Used;
 use crate::heap::Heap;
+use crate::latency::Quantiles;
 use crate::memory::Memory;
 use crate::request::Shape;
 use crate::service::Service;
@@ -31,6 +34,33 @@ pub(super) struct Overview {
     pub(super) refusals_by_cause: BTreeMap<&'static str, u64>,
     /// The largest first.
     pub(super) uids: Vec<ShownUid>,
+    /// By operation.
+    pub(super) latencies: BTreeMap<&'static str, ShownLatency>,
+    /// What was given up and is held by somebody.
+    pub(super) lingering: Vec<ShownLingering>,
+}
+
+/// How long calls took in the service, in microseconds.
+#[derive(Debug, Serialize)]
+pub(super) struct ShownLatency {
+    pub(super) count: u64,
+    pub(super) p50_us: u64,
+    pub(super) p90_us: u64,
+    pub(super) p99_us: u64,
+    pub(super) max_us: u64,
+}
+
+/// Memory that was given up and is not gone.
+#[derive(Debug, Serialize)]
+pub(super) struct ShownLingering {
+    pub(super) name: String,
+    pub(super) heap: String,
+    pub(super) bytes: u64,
+    pub(super) charged_uid: u32,
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    /// Sessions that hold it; others do by descriptors and mappings.
+    pub(super) takers: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -42,6 +72,15 @@ pub(super) struct Totals {
     pub(super) allocated_buffers: u64,
     pub(super) refusals: u64,
     pub(super) abandoned_sessions: u64,
+    pub(super) lingering_buffers: u64,
+    pub(super) lingering_bytes: u64,
+    pub(super) idle_buffers: u64,
+    pub(super) cleared_buffers: u64,
+    pub(super) idle_bytes: u64,
+    pub(super) recycled_buffers: u64,
+    pub(super) abandoned_buffers: u64,
+    /// 0 normal, 1 moderate, 2 critical.
+    pub(super) pressure: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -148,6 +187,14 @@ impl Overview {
                 allocated_buffers: stats.allocatedBuffers.unsigned_abs(),
                 refusals: stats.refusals.unsigned_abs(),
                 abandoned_sessions: stats.abandonedSessions.unsigned_abs(),
+                lingering_buffers: count(stats.lingeringBuffers),
+                lingering_bytes: stats.lingeringBytes.unsigned_abs(),
+                idle_buffers: count(stats.idleBuffers),
+                cleared_buffers: count(stats.clearedBuffers),
+                idle_bytes: stats.idleBytes.unsigned_abs(),
+                recycled_buffers: stats.recycledBuffers.unsigned_abs(),
+                abandoned_buffers: stats.abandonedBuffers.unsigned_abs(),
+                pressure: service.pressure.load(Ordering::Relaxed),
             },
             limits: ShownLimits {
                 buffer_bytes: limits.buffer_bytes,
@@ -161,8 +208,40 @@ impl Overview {
             heaps: heaps(service),
             refusals_by_cause: service.counters.refusals.by_cause().collect(),
             uids,
+            latencies: latencies(service),
+            lingering: lingering(service, uid),
         }
     }
+}
+
+fn latencies(service: &Service) -> BTreeMap<&'static str, ShownLatency> {
+    let microseconds = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    let shown = |(name, seen): (&'static str, Quantiles)| {
+        let latency = ShownLatency {
+            count: seen.count,
+            p50_us: microseconds(seen.p50),
+            p90_us: microseconds(seen.p90),
+            p99_us: microseconds(seen.p99),
+            max_us: microseconds(seen.max),
+        };
+        (name, latency)
+    };
+    service.operations.seen().map(shown).collect()
+}
+
+fn lingering(service: &Service, uid: Option<u32>) -> Vec<ShownLingering> {
+    let all = service.reclaimer.lingering().into_iter();
+    all.filter(|memory| uid.map_or(true, |uid| uid == memory.uid()))
+        .map(|memory| ShownLingering {
+            name: memory.request.name.clone(),
+            heap: memory.heap.name.clone(),
+            bytes: memory.bytes,
+            charged_uid: memory.uid(),
+            device: memory.identity.map_or(0, |identity| identity.device),
+            inode: memory.identity.map_or(0, |identity| identity.inode),
+            takers: memory.takers(),
+        })
+        .collect()
 }
 
 /// The heaps in their order of preference, with what is in use of each; after them, those that went

@@ -8,8 +8,8 @@ use std::io::{self, Write};
 
 use super::arguments::Arguments;
 use super::snapshot::{
-    largest_first, sessions, Overview, ShownBuffer, ShownHeap, ShownLimits, ShownSession, ShownUid,
-    Totals,
+    largest_first, sessions, Overview, ShownBuffer, ShownHeap, ShownLatency, ShownLimits,
+    ShownLingering, ShownSession, ShownUid, Totals,
 };
 use crate::service::Service;
 
@@ -120,6 +120,7 @@ fn write_overview(overview: &Overview, writer: &mut dyn Write) -> io::Result<()>
         "  since start: {allocated_buffers} buffers allocated, {refusals} calls refused, \
          {abandoned_sessions} sessions ended without close"
     )?;
+    write_rest(&overview.totals, writer)?;
     for (cause, times) in overview.refusals_by_cause.iter().filter(|(_, times)| **times > 0) {
         writeln!(writer, "  refused for {cause}: {times}")?;
     }
@@ -137,6 +138,12 @@ fn write_overview(overview: &Overview, writer: &mut dyn Write) -> io::Result<()>
     for heap in &overview.heaps {
         write_heap(heap, writer)?;
     }
+    for (name, latency) in overview.latencies.iter().filter(|(_, seen)| seen.count > 0) {
+        write_latency(name, latency, writer)?;
+    }
+    for memory in &overview.lingering {
+        write_lingering(memory, writer)?;
+    }
     for ShownUid { uid, sessions, buffers, bytes } in overview.uids.iter().take(TOP_OWNERS) {
         let size = Size(*bytes);
         writeln!(writer, "  uid {uid}: sessions: {sessions}, buffers: {buffers}, memory: {size}")?;
@@ -145,6 +152,47 @@ fn write_overview(overview: &Overview, writer: &mut dyn Write) -> io::Result<()>
         0 => Ok(()),
         more => writeln!(writer, "  and {more} uids more, which hold less"),
     }
+}
+
+/// What no session holds: what lingers, and what is kept to be used again.
+fn write_rest(totals: &Totals, writer: &mut dyn Write) -> io::Result<()> {
+    let Totals { lingering_buffers, idle_buffers, cleared_buffers, .. } = totals;
+    let (lingering, idle) = (Size(totals.lingering_bytes), Size(totals.idle_bytes));
+    let Totals { recycled_buffers, abandoned_buffers, .. } = totals;
+    let pressure = match totals.pressure {
+        0 => "normal",
+        1 => "moderate",
+        _ => "critical",
+    };
+    writeln!(
+        writer,
+        "  given up and still held: {lingering_buffers} buffers, {lingering}; forgotten by their \
+         clients: {abandoned_buffers} since start"
+    )?;
+    writeln!(
+        writer,
+        "  idle: {idle_buffers} buffers, {idle}, {cleared_buffers} of them cleared; used again: \
+         {recycled_buffers} since start; memory pressure: {pressure}"
+    )
+}
+
+fn write_latency(name: &str, latency: &ShownLatency, writer: &mut dyn Write) -> io::Result<()> {
+    let ShownLatency { count, p50_us, p90_us, p99_us, max_us } = latency;
+    writeln!(
+        writer,
+        "  {name}: {count} calls, in microseconds p50 {p50_us}, p90 {p90_us}, p99 {p99_us}, longest \
+         {max_us}"
+    )
+}
+
+fn write_lingering(memory: &ShownLingering, writer: &mut dyn Write) -> io::Result<()> {
+    let ShownLingering { name, heap, charged_uid, inode, takers, .. } = memory;
+    let size = Size(memory.bytes);
+    writeln!(
+        writer,
+        "  still held: {size} of heap {heap}, inode {inode}, charged to uid {charged_uid}, acquired \
+         by {takers} sessions: {name}"
+    )
 }
 
 fn write_heap(heap: &ShownHeap, writer: &mut dyn Write) -> io::Result<()> {
