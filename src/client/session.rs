@@ -231,6 +231,13 @@ pub trait SessionEvents: Send + Sync + 'static {
 /// For those who ignore all of it.
 impl SessionEvents for () {}
 
+/// For those who only want to know of shared buffers.
+impl<F: Fn(&[i64]) + Send + Sync + 'static> SessionEvents for F {
+    fn shared_gone(&self, ids: &[i64]) {
+        self(ids);
+    }
+}
+
 struct Listener<E>(E);
 
 impl<E: SessionEvents> Interface for Listener<E> {}

@@ -10,7 +10,7 @@ use std::os::unix::fs::{chown, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
-use std::sync::mpsc::{channel, Receiver};
+use std::sync::mpsc::{channel, Receiver, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use crate::protocol::WriteRoads;
 use crate::protocol::{
     Answer, Ask, Capabilities, Descriptor, Figures, Handle, Held, Info, Proof, Sweep,
 };
+use crate::protocol::{Crowd, Hold, KillCycles, Stormed};
 use crate::protocol::{Fence, FenceHandle, FenceState, Fences, Picture, SwSync, Vgem, Vkms};
 
 /// Android's uid `system`, under which the HAL runs.
@@ -621,5 +622,101 @@ impl Device {
         let mut command = self.program("berthctl");
         command.uid(uid).gid(uid);
         command
+    }
+}
+
+/// What the kernel says of the service's process.
+impl Device {
+    /// The service's pid.
+    pub fn service_pid(&self) -> u32 {
+        self.service.borrow().id()
+    }
+
+    /// How many threads the service has.
+    pub fn service_threads(&self) -> usize {
+        let pid = self.service_pid();
+        fs::read_dir(format!("/proc/{pid}/task")).expect("the service is alive").count()
+    }
+
+    /// Bytes of memory that are the service's own (`RssAnon` in `/proc/PID/status`, proc(5)).
+    pub fn service_memory(&self) -> u64 {
+        let pid = self.service_pid();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kib.expect("RssAnon") * 1024
+    }
+
+    /// Waits until the service says what it should, and tells the last difference if it never does.
+    pub fn await_agreement(&self, what: &str, mut check: impl FnMut() -> Result<(), String>) {
+        let began = Instant::now();
+        while let Err(difference) = check() {
+            let late = began.elapsed() > PATIENCE;
+            assert!(!late, "{what}: still after {PATIENCE:?}:\n{difference}");
+            thread::yield_now();
+        }
+    }
+}
+
+/// Many clients at once.
+impl Client {
+    /// The client's pid.
+    pub fn pid(&self) -> u32 {
+        self.child.borrow().id()
+    }
+
+    /// Waits for the answer to a storm that was begun.
+    pub fn finish_storm(&self) -> Stormed {
+        match self.finish() {
+            Answer::Stormed(stormed) => stormed,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Kills clients of the same uid again and again; answers how many.
+    pub fn kill_cycles(&self, cycles: KillCycles) -> usize {
+        self.count(Ask::KillCycles(cycles))
+    }
+
+    /// Takes what can be had, or works: answers how much.
+    pub fn crowd(&self, ask: Crowd) -> usize {
+        self.count(Ask::Crowd(ask))
+    }
+
+    /// Begins the same.
+    pub fn begin_crowd(&self, ask: Crowd) {
+        self.begin(&Ask::Crowd(ask));
+    }
+
+    /// Waits for what was begun.
+    pub fn finish_crowd(&self) -> usize {
+        match self.finish() {
+            Answer::Count(count) => count,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The answer to what was begun, if it is there.
+    pub fn crowd_if_finished(&self) -> Option<usize> {
+        let line = match self.answers.try_recv() {
+            Ok(line) => line,
+            Err(TryRecvError::Empty) => return None,
+            Err(TryRecvError::Disconnected) => panic!("the client ended"),
+        };
+        match serde_json::from_str(&line) {
+            Ok(Answer::Count(count)) => Some(count),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Lets the process do nothing more until it is killed.
+    pub fn stop(&self) {
+        let pid = nix::unistd::Pid::from_raw(self.pid() as i32);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).expect("SIGSTOP");
+    }
+
+    /// Holds memory beside its buffers: answers the handle, or the pid.
+    pub fn hold(&self, ask: Hold) -> Handle {
+        self.count(Ask::Hold(ask)) as Handle
     }
 }

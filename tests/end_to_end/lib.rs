@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod chance;
 pub mod harness;
 pub mod protocol;
 

@@ -407,6 +407,14 @@ pub enum Ask {
     SwSync(SwSync),
     /// A display.
     Vkms(Vkms),
+    /// Do many things by chance, and say what came of it.
+    Storm(Storm),
+    /// Start processes that hold buffers, and kill them.
+    KillCycles(KillCycles),
+    /// Take what can be had, or work beside somebody who does.
+    Crowd(Crowd),
+    /// Hold memory in ways that the service cannot see.
+    Hold(Hold),
 }
 
 /// What the client answers.
@@ -448,8 +456,125 @@ pub enum Answer {
     Identity(u64, u64),
     /// See the question.
     Formats(Vec<u32>),
+    /// See the question.
+    Stormed(Stormed),
     /// The service refused, with this code and message.
     Refused(i32, String),
     /// Anything else went wrong.
     Failed(String),
+}
+
+/// A storm of one client: what it does by chance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Storm {
+    /// Where chance begins.
+    pub seed: u64,
+    /// How many things to do.
+    pub steps: usize,
+    /// Tokens that others gave out for this client's uid.
+    pub tokens: Vec<[u8; 16]>,
+    /// Whom to share with.
+    pub friends: Vec<u32>,
+    /// Whether to ask for what is refused, too.
+    pub mischief: bool,
+}
+
+/// What a client believes after a storm.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stormed {
+    /// Its open sessions.
+    pub sessions: Vec<StormSession>,
+    /// Tokens that it used up.
+    pub redeemed: Vec<[u8; 16]>,
+    /// Bytes that it allocated.
+    pub allocated: u64,
+    /// Calls that were refused to it.
+    pub refused: u64,
+    /// Calls by the client library, not by it, that may have been refused: buffers of a session that
+    /// was closed are freed once more when they are dropped.
+    pub perhaps_refused: u64,
+    /// What should not have been.
+    pub wrong: Vec<String>,
+}
+
+/// A session in a storm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StormSession {
+    /// Its name, which no other has.
+    pub name: String,
+    /// What is in it.
+    pub buffers: Vec<StormBuffer>,
+}
+
+/// A buffer in a storm.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct StormBuffer {
+    /// The id in the session.
+    pub id: i64,
+    /// Its name.
+    pub name: String,
+    /// `st_dev` and `st_ino`.
+    pub identity: (u64, u64),
+    /// Bytes as allocated.
+    pub bytes: u64,
+    /// The token that it was acquired by, of another's.
+    pub acquired: Option<[u8; 16]>,
+    /// Tokens given out for it, and for whom, of one's own.
+    pub tokens: Vec<([u8; 16], u32)>,
+}
+
+/// Processes that hold buffers until they are killed. The client that is asked for this must not
+/// have been asked for anything before: it forks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KillCycles {
+    /// How many processes.
+    pub cycles: usize,
+    /// How many of them at a time.
+    pub at_once: usize,
+    /// What each allocates.
+    pub descriptor: Descriptor,
+    /// How many of it.
+    pub buffers: i32,
+}
+
+/// What a test of limits asks. What was got is held until the process ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Crowd {
+    /// Open sessions until one is refused: how many were opened?
+    Sessions,
+    /// In as many threads allocate one and one more in a session of the thread's own until that is
+    /// refused for a limit: how many were got?
+    Race(Descriptor, usize),
+    /// The same in turns with dropping what was got, so many times in each thread; refusals for a
+    /// limit do not matter: how many are left in the end?
+    Scramble(Descriptor, usize, usize),
+    /// Give out tokens for one buffer until that is refused: how many were given out?
+    Tokens,
+    /// In as many threads allocate, list, free and try wrong tokens, from now on and without end.
+    Busy(Descriptor, usize),
+    /// Open a session whose callback never returns, and take part in so many buffers that are then
+    /// given up.
+    Deaf(usize),
+    /// Allocate, write, share, acquire, read and free, so many times; nothing of it may be refused.
+    Work(Descriptor, usize),
+}
+
+/// What a test asks of memory that the process holds beside its buffers, each by a handle of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Hold {
+    /// A second descriptor of a buffer: its handle.
+    Duplicate(Handle),
+    /// A mapping of a buffer, or of something held: its handle.
+    Map(Handle),
+    /// Let go of something held.
+    LetGo(Handle),
+    /// Listen for descriptors under a name.
+    Listen(String),
+    /// Pass a buffer's descriptor to who listens under a name.
+    Pass(Handle, String),
+    /// Take the descriptor that was passed: its handle.
+    Receive,
+    /// Fork a process that holds all that this one holds, and nothing more: its pid. It ends by being
+    /// killed only.
+    Fork,
 }

@@ -20,10 +20,13 @@ use berth_client::{
 use berth_end_to_end::protocol::{Answer, Ask, Capabilities, Figures, Handle, Held};
 use berth_kernel::mapping::{Mapping, ReadOnly};
 
+use crate::crowd::Crowd;
 use crate::drivers::Drivers;
+use crate::hold::Holder;
 use crate::memory::Memory;
+use crate::storm::Stormer;
 use crate::sweep::sweep;
-use crate::{kernel, wire};
+use crate::{churn, kernel, wire};
 
 /// How long the service may take to come up.
 const FINDING: Duration = Duration::from_secs(30);
@@ -38,6 +41,9 @@ pub struct Client {
     kept: Option<Mapping<ReadOnly>>,
     next: Handle,
     drivers: Drivers,
+    stormer: Stormer,
+    crowd: Crowd,
+    holder: Holder,
 }
 
 struct Open {
@@ -306,6 +312,16 @@ impl Client {
             Ask::Vgem(ask) => self.drivers.vgem(ask, &self.buffers)?,
             Ask::SwSync(ask) => self.drivers.sw_sync(ask)?,
             Ask::Vkms(ask) => self.drivers.vkms(ask, &self.buffers)?,
+            Ask::Storm(ask) => {
+                let allocator = self.allocator()?.clone();
+                Answer::Stormed(self.stormer.storm(&allocator, ask)?)
+            }
+            Ask::KillCycles(ask) => Answer::Count(churn::kill_cycles(&ask)?),
+            Ask::Crowd(ask) => {
+                let allocator = self.allocator()?.clone();
+                Answer::Count(self.crowd.answer(&allocator, ask)?)
+            }
+            Ask::Hold(ask) => Answer::Count(self.holder.answer(ask, &self.buffers)? as usize),
         })
     }
 

@@ -3,12 +3,17 @@
 
 //! A client's process: does what the test at the other end of its standard input asks.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod churn;
 mod client;
+mod crowd;
 mod drivers;
+mod fork;
+mod hold;
 mod kernel;
 mod memory;
+mod storm;
 mod sweep;
 mod wire;
 

@@ -1,0 +1,243 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! A client that takes what it can get, and one that works beside it.
+
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{bail, ensure, Context, Result};
+use berth_client::{Access, Allocator, Buffer, Error, RefusalCode, Session, SharePermit, Token};
+use berth_end_to_end::protocol::{self, Descriptor};
+use nix::unistd::getuid;
+
+use crate::wire;
+
+const LIFETIME: Duration = Duration::from_secs(600);
+/// How long news of a buffer may take: no measure of speed, only that it comes at all.
+const NEWS: Duration = Duration::from_secs(60);
+
+/// What the client has got.
+#[derive(Default)]
+pub struct Crowd {
+    sessions: Vec<Session>,
+    buffers: Vec<Buffer>,
+}
+
+impl Crowd {
+    /// Does what is asked.
+    pub fn answer(&mut self, allocator: &Allocator, ask: protocol::Crowd) -> Result<usize> {
+        use protocol::Crowd;
+        match ask {
+            Crowd::Sessions => self.take_sessions(allocator),
+            Crowd::Race(descriptor, threads) => self.race(allocator, &descriptor, threads),
+            Crowd::Scramble(descriptor, threads, rounds) => {
+                let all = in_threads(threads, || scramble(allocator, &descriptor, rounds))?;
+                Ok(self.keep(all))
+            }
+            Crowd::Tokens => self.take_tokens(allocator),
+            Crowd::Busy(descriptor, threads) => {
+                for _ in 0..threads {
+                    let (allocator, descriptor) = (allocator.clone(), descriptor.clone());
+                    thread::spawn(move || loop {
+                        // Whatever is refused to it.
+                        let _ = keep_busy(&allocator, &descriptor);
+                    });
+                }
+                Ok(threads)
+            }
+            Crowd::Deaf(rounds) => self.be_deaf(allocator, rounds),
+            Crowd::Work(descriptor, rounds) => work(allocator, &descriptor, rounds),
+        }
+    }
+
+    fn take_sessions(&mut self, allocator: &Allocator) -> Result<usize> {
+        let before = self.sessions.len();
+        loop {
+            match allocator.open_session("one of many") {
+                Ok(session) => self.sessions.push(session),
+                Err(Error::Refused { code: RefusalCode::TOO_MANY_SESSIONS, .. }) => {
+                    return Ok(self.sessions.len() - before);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn race(
+        &mut self,
+        allocator: &Allocator,
+        descriptor: &Descriptor,
+        threads: usize,
+    ) -> Result<usize> {
+        let take = || {
+            let session = allocator.open_session("racer")?;
+            let mut got = Vec::new();
+            while let Some(batch) = granted(&session, descriptor, 1)? {
+                got.extend(batch);
+            }
+            Ok((session, got))
+        };
+        let all = in_threads(threads, take)?;
+        Ok(self.keep(all))
+    }
+
+    fn keep(&mut self, all: Vec<(Session, Vec<Buffer>)>) -> usize {
+        let mut count = 0;
+        for (session, got) in all {
+            count += got.len();
+            self.sessions.push(session);
+            self.buffers.extend(got);
+        }
+        count
+    }
+
+    fn take_tokens(&mut self, allocator: &Allocator) -> Result<usize> {
+        let session = allocator.open_session("tokens")?;
+        let mut batch = session.allocate_descriptor(wire::descriptor(&Descriptor::region(1)), 1)?;
+        let buffer = batch.pop().context("no buffer")?;
+        let permit = SharePermit { lifetime: LIFETIME, ..SharePermit::once(0) };
+        let mut count = 0;
+        loop {
+            match session.share(&buffer, permit) {
+                Ok(_) => count += 1,
+                Err(Error::Refused { code: RefusalCode::QUOTA_EXCEEDED, .. }) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.sessions.push(session);
+        self.buffers.push(buffer);
+        Ok(count)
+    }
+
+    fn be_deaf(&mut self, allocator: &Allocator, rounds: usize) -> Result<usize> {
+        let (told, first_news) = channel();
+        let deaf = allocator.open_session_with("deaf", move |_: &[i64]| {
+            let _ = told.send(());
+            loop {
+                thread::park();
+            }
+        })?;
+        let owner = allocator.open_session("owner")?;
+        let region = wire::descriptor(&Descriptor::region(1));
+        let permit = SharePermit { lifetime: LIFETIME, ..SharePermit::once(getuid().as_raw()) };
+        for _ in 0..rounds {
+            let buffers = owner.allocate_descriptor(region.clone(), 1)?;
+            let tokens: Vec<_> =
+                buffers.iter().map(|own| owner.share(own, permit)).collect::<Result<_, _>>()?;
+            let taken: Vec<_> =
+                tokens.into_iter().map(|token| deaf.acquire(token)).collect::<Result<_, _>>()?;
+            owner.free(buffers)?;
+            deaf.free(taken)?;
+        }
+        // It is in the callback now, and stays there.
+        first_news.recv_timeout(NEWS).context("the deaf client was never called")?;
+        self.sessions.extend([deaf, owner]);
+        Ok(rounds)
+    }
+}
+
+/// What is got, or nothing if a limit is in the way.
+fn granted(session: &Session, descriptor: &Descriptor, count: i32) -> Result<Option<Vec<Buffer>>> {
+    match session.allocate_descriptor(wire::descriptor(descriptor), count) {
+        Ok(batch) => Ok(Some(batch)),
+        Err(Error::Refused { code, .. })
+            if [
+                RefusalCode::QUOTA_EXCEEDED,
+                RefusalCode::TOO_MANY_BUFFERS,
+                RefusalCode::TOO_MANY_FDS,
+                RefusalCode::NO_MEMORY,
+            ]
+            .contains(&code) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn scramble(
+    allocator: &Allocator,
+    descriptor: &Descriptor,
+    rounds: usize,
+) -> Result<(Session, Vec<Buffer>)> {
+    let session = allocator.open_session("scrambler")?;
+    let mut held = Vec::new();
+    for round in 0..rounds {
+        match granted(&session, descriptor, 1 + (round % 3) as i32)? {
+            Some(batch) => held.extend(batch),
+            // It makes room and tries again.
+            None => drop(held.pop()),
+        }
+        if round % 5 == 4 {
+            held.truncate(held.len() / 2);
+        }
+    }
+    Ok((session, held))
+}
+
+fn keep_busy(allocator: &Allocator, descriptor: &Descriptor) -> Result<()> {
+    let session = allocator.open_session("busy")?;
+    loop {
+        let batch = session.allocate_descriptor(wire::descriptor(descriptor), 8)?;
+        session.list()?;
+        let _ = session.acquire(Token([1; 16]));
+        session.free(batch)?;
+    }
+}
+
+/// An owner and a taker of the same uid; nothing may be refused to either, and the taker hears of
+/// every end.
+fn work(allocator: &Allocator, descriptor: &Descriptor, rounds: usize) -> Result<usize> {
+    let (told, news) = channel();
+    let owner = allocator.open_session("at work")?;
+    let taker = allocator.open_session_with("taking part", move |ids: &[i64]| {
+        let _ = told.send(ids.to_vec());
+    })?;
+    let permit = SharePermit { lifetime: LIFETIME, ..SharePermit::once(getuid().as_raw()) };
+    let mut done = 0;
+    for round in 0..rounds {
+        let buffers = owner.allocate_descriptor(wire::descriptor(descriptor), 2)?;
+        let first = buffers.first().context("no buffer")?;
+        write(first, round as u8 | 1)?;
+        let taken = taker.acquire(owner.share(first, permit)?)?;
+        ensure!(read(&taken)? == round as u8 | 1, "other bytes");
+        owner.get(first.id(), Access::READ_WRITE)?;
+        let id = taken.id();
+        owner.free(buffers)?;
+        let gone = news.recv_timeout(NEWS).context("no news of a buffer that is gone")?;
+        ensure!(gone == [id], "{gone:?} are gone, not {id}");
+        taker.free(vec![taken])?;
+        done += 1;
+    }
+    Ok(done)
+}
+
+fn write(buffer: &Buffer, value: u8) -> Result<()> {
+    let mapped = buffer.map()?;
+    let access = mapped.begin_write()?;
+    access.fill(0, mapped.size().min(4096), value)?;
+    Ok(access.end()?)
+}
+
+fn read(buffer: &Buffer) -> Result<u8> {
+    let mapped = buffer.map_read_only()?;
+    let mut byte = [0];
+    let access = mapped.begin_read()?;
+    access.read(0, &mut byte)?;
+    access.end()?;
+    Ok(byte[0])
+}
+
+fn in_threads<T: Send>(threads: usize, act: impl Fn() -> Result<T> + Sync) -> Result<Vec<T>> {
+    thread::scope(|scope| {
+        let all: Vec<_> = (0..threads).map(|_| scope.spawn(&act)).collect();
+        all.into_iter()
+            .map(|one| match one.join() {
+                Ok(result) => result,
+                Err(_) => bail!("a thread panicked"),
+            })
+            .collect()
+    })
+}

@@ -1,0 +1,44 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Processes without a program of their own: a tenth of what a new program costs, and the only ones
+//! that hold their parent's mappings too.
+
+#![allow(unsafe_code)]
+
+use std::convert::Infallible;
+use std::fs;
+
+use anyhow::{ensure, Result};
+use nix::libc::_exit;
+use nix::unistd::{fork, pause, ForkResult, Pid};
+
+/// Forks a process that does `work`, or ends with 1. Refused to a process that has threads.
+pub fn fork_and(work: impl FnOnce() -> Result<Infallible>) -> Result<Pid> {
+    let threads = fs::read_dir("/proc/self/task")?.count();
+    ensure!(threads == 1, "{threads} threads: a client forks before it does anything else");
+    // SAFETY: the only thread is this one, so that no other can have left a lock or a half-made
+    // structure behind in the child.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => {
+            let Err(error) = work();
+            eprintln!("a forked client: {error:#}");
+            // SAFETY: ends the process at once; destructors and what the parent had buffered for its
+            // output stay the parent's.
+            unsafe { _exit(1) }
+        }
+    }
+}
+
+/// Forks a process that sleeps until it is killed.
+pub fn fork_asleep() -> Result<Pid> {
+    // SAFETY: a process with threads may do in its child what is safe in a signal handler: `pause`
+    // is (signal-safety(7)), and nothing else is done there.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => loop {
+            pause();
+        },
+    }
+}
