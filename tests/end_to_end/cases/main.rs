@@ -18,6 +18,7 @@ mod refusals;
 mod regions;
 mod second_driver;
 mod sharing;
+mod storm;
 mod udmabuf;
 
 /// Values of `AllocatorError`.
