@@ -7,6 +7,7 @@ mod access;
 mod allocation;
 mod any_descriptor;
 mod capabilities;
+mod churn;
 mod command_line;
 mod death;
 mod dump;
