@@ -11,6 +11,7 @@ mod churn;
 mod command_line;
 mod death;
 mod dump;
+mod exhaustion;
 mod heaps;
 mod lane;
 mod limits;
@@ -33,6 +34,7 @@ mod code {
     pub const NO_MEMORY: i32 = AllocatorError::NO_MEMORY.0;
     pub const QUOTA_EXCEEDED: i32 = AllocatorError::QUOTA_EXCEEDED.0;
     pub const TOO_MANY_BUFFERS: i32 = AllocatorError::TOO_MANY_BUFFERS.0;
+    pub const TOO_MANY_SESSIONS: i32 = AllocatorError::TOO_MANY_SESSIONS.0;
     pub const HEAP_UNKNOWN: i32 = AllocatorError::HEAP_UNKNOWN.0;
     pub const HEAP_UNAVAILABLE: i32 = AllocatorError::HEAP_UNAVAILABLE.0;
     pub const HEAP_REFUSED: i32 = AllocatorError::HEAP_REFUSED.0;

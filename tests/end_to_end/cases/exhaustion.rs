@@ -1,0 +1,227 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! One uid does all it can to leave nothing to another. The other works all the while: nothing is
+//! refused to it, and what it has to do gets done.
+
+use berth_end_to_end::facilities::{missing, Facility};
+use berth_end_to_end::harness::{Client, Device, APP, OTHER_APP};
+use berth_end_to_end::protocol::{Crowd, Descriptor};
+use serde_json::Value;
+
+use crate::code;
+
+/// How much the other uid does beside each attack.
+const ROUNDS: usize = 20;
+/// `AllocationFlag.READ_ONLY_VIEW`.
+const VIEW: i32 = 2;
+
+fn page() -> Descriptor {
+    Descriptor::region(4096)
+}
+
+fn device_memory() -> Descriptor {
+    Descriptor::linear(64 << 10)
+}
+
+/// The other uid: one process that was there before, and one that comes when it is worst.
+struct Victim(Client);
+
+impl Victim {
+    fn new(device: &Device) -> Victim {
+        let victim = Victim(device.client(OTHER_APP));
+        victim.works();
+        victim
+    }
+
+    fn works(&self) {
+        for descriptor in [page(), device_memory()] {
+            assert_eq!(self.0.crowd(Crowd::Work(descriptor, ROUNDS)), ROUNDS);
+        }
+    }
+}
+
+/// What a uid has, in the dump: sessions, buffers and bytes.
+fn of_uid(device: &Device, uid: u32) -> (u64, u64, u64) {
+    let dump: Value = serde_json::from_str(&device.dump(&["--json"])).expect("a dump in JSON");
+    let uids = dump["uids"].as_array().expect("uids");
+    let Some(own) = uids.iter().find(|one| one["uid"] == uid) else { return (0, 0, 0) };
+    let number = |name: &str| own[name].as_u64().expect("a number");
+    (number("sessions"), number("buffers"), number("bytes"))
+}
+
+#[test]
+fn whoever_takes_every_session_and_buffer_leaves_others_their_own() {
+    assert_taking_leaves_room(&page());
+}
+
+#[test]
+fn whoever_takes_buffers_of_two_descriptors_leaves_others_theirs() {
+    if missing(Facility::Udmabuf) {
+        return;
+    }
+    assert_taking_leaves_room(&Descriptor::linear(4096).with_flags(VIEW));
+}
+
+fn assert_taking_leaves_room(descriptor: &Descriptor) {
+    let device = Device::start();
+    let victim = Victim::new(&device);
+    let (greedy, racer) = (device.client(APP), device.client(APP));
+    // Before every session is taken.
+    let buffers = racer.crowd(Crowd::Race(descriptor.clone(), 2));
+    assert!(buffers > 256, "{buffers} buffers are too few to exhaust anybody");
+    victim.works();
+    let sessions = greedy.crowd(Crowd::Sessions);
+    assert!(sessions > 64, "{sessions} sessions are too few to exhaust anybody");
+    victim.works();
+    let another = Victim::new(&device);
+    drop((greedy, racer));
+    device.await_figures("all is given back", |now| now.buffers == 0);
+    drop((victim, another));
+    device.await_figures("all are gone", |now| now.sessions == 0);
+}
+
+#[test]
+fn whoever_takes_all_the_memory_it_may_leaves_others_some() {
+    let device = Device::start();
+    let victim = Victim::new(&device);
+    let greedy = device.client(APP);
+    let got = greedy.crowd(Crowd::Race(Descriptor::linear(4 << 20), 1));
+    assert!(got > 8, "{got} buffers of 4 MiB are too few to exhaust anybody");
+    victim.works();
+    Victim::new(&device).works();
+    greedy.kill();
+    device.await_figures("all is given back", |now| (now.buffers, now.bytes) == (0, 0));
+}
+
+#[test]
+fn whoever_gives_out_all_its_tokens_leaves_others_theirs() {
+    let device = Device::start();
+    let victim = Victim::new(&device);
+    let greedy = device.client(APP);
+    for _ in 0..3 {
+        assert!(greedy.crowd(Crowd::Tokens) > 100);
+    }
+    victim.works();
+    greedy.kill();
+    device.await_figures("all is given back", |now| (now.sessions, now.others) == (0, 0));
+}
+
+#[test]
+fn whoever_calls_from_many_threads_without_end_does_not_keep_others_from_their_work() {
+    let device = Device::start();
+    let victim = Victim::new(&device);
+    // More calls in flight than the service has threads.
+    let busy: Vec<Client> = (0..4).map(|_| device.client(APP)).collect();
+    for client in &busy {
+        client.crowd(Crowd::Busy(page(), 8));
+    }
+    victim.works();
+    // Answers of theirs, with descriptors in them, stay where they are.
+    for client in &busy[..2] {
+        client.stop();
+    }
+    victim.works();
+    Victim::new(&device).works();
+    drop(busy);
+    device.await_figures("all is given back", |now| (now.sessions, now.buffers) == (0, 0));
+}
+
+/// A client that takes part in buffers which are then given up, and never returns from the first
+/// call that says so; then another's work, for which news of its own have to come.
+fn assert_deafness_harms_nobody(news: usize) {
+    let device = Device::start();
+    let victim = Victim::new(&device);
+    let deaf = device.client(APP);
+    deaf.crowd(Crowd::Deaf(news));
+    victim.works();
+    deaf.kill();
+    victim.works();
+    device.await_figures("all is given back", |now| (now.sessions, now.buffers) == (0, 0));
+}
+
+#[test]
+fn whoever_never_returns_from_its_callback_keeps_no_news_from_others() {
+    assert_deafness_harms_nobody(50);
+}
+
+// Over RPC Binder the socket to the deaf client fills up, and the one thread that sends news waits
+// in a write; meanwhile the one queue of all clients runs over, and others lose theirs.
+#[test]
+#[ignore = "needs news that wait for each client by itself"]
+fn whoever_lets_more_news_pile_up_than_anything_holds_keeps_none_from_others() {
+    assert_deafness_harms_nobody(2000);
+}
+
+#[test]
+fn what_is_refused_succeeds_when_room_was_made() {
+    let policy = "limit uid-buffers 8\nlimit uid-bytes 1M\nlimit uid-sessions 2\n";
+    let device = Device::start_with_policy(policy);
+    let client = device.client(APP).with_session();
+    let second = device.client(APP).with_session();
+    let refused = second.open("one more").unwrap_err();
+    assert_eq!(refused.code, code::TOO_MANY_SESSIONS, "{}", refused.message);
+    second.drop_session();
+    device.await_true("a session is possible again", || second.open("again").ok());
+
+    let mut held = client.allocate(&page(), 8).unwrap();
+    let refused = second.allocate(&page(), 1).unwrap_err();
+    assert_eq!(refused.code, code::TOO_MANY_BUFFERS, "{}", refused.message);
+    client.drop_buffer(held.pop().unwrap().handle);
+    let fits = second.allocate_one(&page());
+    second.drop_buffer(fits.handle);
+
+    let half = Descriptor::region(512 << 10);
+    let refused = second.allocate(&half, 2).unwrap_err();
+    assert_eq!(refused.code, code::TOO_MANY_BUFFERS, "{}", refused.message);
+    held.drain(..).for_each(|held| client.drop_buffer(held.handle));
+    let large = client.allocate(&half, 2).unwrap();
+    let refused = second.allocate(&page(), 1).unwrap_err();
+    assert_eq!(refused.code, code::QUOTA_EXCEEDED, "{}", refused.message);
+    client.drop_buffer(large[0].handle);
+    second.allocate(&page(), 1).unwrap();
+}
+
+#[test]
+fn clients_of_one_uid_that_race_for_the_last_buffer_get_what_the_limit_allows() {
+    let device = Device::start_with_policy("limit uid-buffers 300\n");
+    let racers: Vec<Client> = (0..6).map(|_| device.client(APP)).collect();
+    for racer in &racers {
+        racer.begin_crowd(Crowd::Race(page(), 4));
+    }
+    let got: usize = racers.iter().map(Client::finish_crowd).sum();
+    assert_eq!(got, 300, "all that is allowed, and no more");
+    assert_eq!(of_uid(&device, APP), (6 * 4, 300, 300 * 4096));
+}
+
+#[test]
+fn clients_of_one_uid_that_race_for_the_last_bytes_never_have_more_than_the_limit() {
+    // Of a size that does not divide the limit.
+    const BYTES: u64 = 11 * 4096;
+    const LIMIT: u64 = 4 << 20;
+    let device = Device::start_with_policy("limit uid-bytes 4M\n");
+    let racers: Vec<Client> = (0..6).map(|_| device.client(APP)).collect();
+    for racer in &racers {
+        racer.begin_crowd(Crowd::Scramble(Descriptor::region(BYTES as i64), 4, 200));
+    }
+    let mut held = 0;
+    let mut racing: Vec<&Client> = racers.iter().collect();
+    while !racing.is_empty() {
+        let (_, _, bytes) = of_uid(&device, APP);
+        assert!(bytes <= LIMIT, "{bytes} bytes of at most {LIMIT}");
+        racing.retain(|racer| match racer.crowd_if_finished() {
+            Some(left) => {
+                held += left as u64;
+                false
+            }
+            None => true,
+        });
+    }
+    assert!(held > 0, "everybody was refused everything");
+    device.await_true("only what they hold is charged", || {
+        (of_uid(&device, APP).2 == held * BYTES).then_some(())
+    });
+    // What is left over fits exactly: nothing was lost on the way.
+    let left = racers[0].crowd(Crowd::Race(page(), 1));
+    assert_eq!(left as u64 * 4096, LIMIT - held * BYTES);
+}
