@@ -16,6 +16,7 @@ mod heaps;
 mod lane;
 mod limits;
 mod ownership;
+mod proc_truth;
 mod refusals;
 mod regions;
 mod second_driver;
