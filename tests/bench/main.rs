@@ -11,7 +11,9 @@
 
 mod allocation;
 mod bare;
+mod books;
 mod cleanup;
+mod crowd;
 mod measure;
 mod payload;
 mod pixels;
@@ -43,6 +45,20 @@ enum Role {
     /// Hold many buffers until killed; started by `run`.
     #[command(hide = true)]
     Hoard,
+    /// Allocate when told to; started by `run`.
+    #[command(hide = true)]
+    Crowd,
+    /// Do the same without the allocator; started by `run`.
+    #[command(hide = true)]
+    RawCrowd,
+    /// Measure with full books; started by `run`.
+    #[command(hide = true)]
+    Books {
+        /// The most buffers.
+        many: usize,
+        /// The service's pid.
+        service: u32,
+    },
 }
 
 fn main() -> ExitCode {
@@ -50,6 +66,9 @@ fn main() -> ExitCode {
         Role::Run => run(),
         Role::Bare => bare::serve(),
         Role::Hoard => cleanup::hoard(),
+        Role::Crowd => crowd::client(),
+        Role::RawCrowd => crowd::raw(),
+        Role::Books { many, service } => books::role(many, service),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -76,6 +95,8 @@ fn measure_all() -> Result<Table> {
     allocation::measure(&allocator, &bare, &mut table)?;
     payload::measure(&allocator, &bare, &mut table)?;
     cleanup::measure(&allocator, &mut table)?;
+    crowd::measure(&mut table)?;
+    books::measure(&mut table)?;
     pixels::measure(&mut table)?;
     Ok(table)
 }

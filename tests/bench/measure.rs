@@ -56,6 +56,22 @@ pub fn in_turns<T, U>(
     Ok(Pair { ours: spread(&our_times), reference: spread(&reference_times) })
 }
 
+/// Measures one thing for at least so many rounds, and on until it has seen enough; answers how long
+/// the slowest round took, too.
+pub fn until(
+    rounds: u32,
+    enough: impl Fn() -> bool,
+    mut act: impl FnMut() -> Result<()>,
+) -> Result<(Spread, Duration)> {
+    let mut times = histogram()?;
+    let mut round = 0;
+    while round < rounds || !enough() {
+        times.record(timed(&mut act)?).context("a time")?;
+        round += 1;
+    }
+    Ok((spread(&times), Duration::from_nanos(times.max())))
+}
+
 fn timed<T>(act: &mut impl FnMut() -> Result<T>) -> Result<u64> {
     // A service goes on after its answer (it closes, it waits for the next call). That belongs to
     // the call before this one, which may be the other side's.

@@ -17,6 +17,8 @@ pub enum Target {
     AtMost(f64),
     /// At least so many times as fast as the reference.
     FasterBy(f64),
+    /// At least so many times what the reference gets done in the same time.
+    Throughput(f64),
 }
 
 /// The figures.
@@ -26,7 +28,11 @@ pub struct Table(Vec<[String; 6]>);
 impl Table {
     /// Adds a pair that was measured in turns.
     pub fn pair(&mut self, what: &str, against: &str, pair: &Pair, target: Target) {
-        let ratio = pair.ratio();
+        self.ratio(what, against, pair, pair.ratio(), target);
+    }
+
+    /// Adds a pair whose ratio is not that of its times.
+    pub fn ratio(&mut self, what: &str, against: &str, pair: &Pair, ratio: f64, target: Target) {
         let (shown, met, target) = match target {
             Target::AtMost(limit) => {
                 (format!("{ratio:.2} x"), ratio <= limit, format!("<= {limit} x"))
@@ -34,6 +40,10 @@ impl Table {
             Target::FasterBy(limit) => {
                 let times = 1.0 / ratio;
                 (format!("{times:.1} x faster"), times >= limit, format!(">= {limit} x faster"))
+            }
+            Target::Throughput(limit) => {
+                let times = 1.0 / ratio;
+                (format!("{times:.2} x"), times >= limit, format!(">= {limit} x"))
             }
         };
         let (ours, reference) = (spread(pair.ours), spread(pair.reference));
@@ -44,6 +54,12 @@ impl Table {
     pub fn time(&mut self, what: &str, took: Duration, limit: Duration) {
         let (took_text, limit_text) = (time(took), format!("<= {}", time(limit)));
         self.row(what, &took_text, "", &took_text, &limit_text, took <= limit);
+    }
+
+    /// Adds an amount of memory that has a limit of its own.
+    pub fn memory(&mut self, what: &str, bytes: u64, limit: u64) {
+        let (shown, target) = (format!("{bytes} bytes"), format!("<= {limit} bytes"));
+        self.row(what, &shown, "", &shown, &target, bytes <= limit);
     }
 
     fn row(&mut self, what: &str, ours: &str, against: &str, shown: &str, target: &str, met: bool) {
