@@ -266,6 +266,10 @@ impl IAllocatorCallback for Deaf {
     fn onSharedBufferGone(&self, _ids: &[i64]) -> hal_binder::Result<()> {
         Ok(())
     }
+
+    fn onPressure(&self, _level: berth_client::PressureLevel) -> hal_binder::Result<()> {
+        Ok(())
+    }
 }
 
 impl Books {
@@ -276,7 +280,7 @@ impl Books {
     }
 
     fn add_sessions(&mut self, count: usize) -> Result<()> {
-        let config = SessionConfig { name: "bench books".to_owned() };
+        let config = SessionConfig { name: "bench books".to_owned(), ..Default::default() };
         for _ in 0..count {
             self.sessions.push(self.allocator.openSession(&config, &self.callback)?);
         }
