@@ -10,28 +10,12 @@ use berth_client::{PixelFormat, Usage};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::help;
 use crate::units::{bytes, parse_token, seconds};
-
-const EXIT_CODES: &str = "\
-Exit codes:
-  0  done
-  1  the allocator refused, or the caller may not
-  2  wrong usage
-  3  there is no allocator, or it died
-  4  anything else
-
-Examples:
-  berthctl heaps
-  berthctl alloc --image 1920x1080 --format YCBCR_420_888 --count 3
-  berthctl list --buffers --uid 10123
-  berthctl watch --interval 1
-
-With --json what is shown is one line of JSON for each item, or one for all: each command's --help
-says which. Sizes in it are bytes.";
 
 /// Ask the Berth allocator what it has, and try it.
 #[derive(Debug, Parser)]
-#[command(name = "berthctl", version, after_help = EXIT_CODES)]
+#[command(name = "berthctl", version, after_help = help::PROGRAM)]
 pub struct Arguments {
     /// Print JSON for programs.
     #[arg(long, global = true)]
@@ -50,44 +34,23 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Heaps, formats and limits.
-    #[command(after_help = "\
-JSON: one line: heaps [name, class, dma_buf, read_only_descriptors, max_buffer_bytes], formats,
-supported_usage, supported_flags, page_size_bytes, max_buffer_bytes, max_session_bytes,
-max_session_buffers, max_sessions_per_uid.
-
-Example: berthctl heaps --json")]
+    #[command(after_help = help::HEAPS)]
     Heaps,
 
     /// Allocate, show what came, and free it.
-    #[command(after_help = BUFFER_JSON)]
+    #[command(after_help = help::ALLOC)]
     Alloc(Allocation),
 
     /// Allocate a region of shared memory, show it, and free it.
-    #[command(after_help = "\
-JSON: as that of alloc.
-
-Examples:
-  berthctl region --size 1M --hold 60
-  berthctl region --from FILE --seal --hold 60")]
+    #[command(after_help = help::REGION)]
     Region(Region),
 
     /// Sessions, or buffers, as a table; for root, system and shell.
-    #[command(after_help = "\
-JSON: one line for each session or buffer, with the keys of the service's dump
-(berthctl dump -- --help).
-
-Examples:
-  berthctl list
-  berthctl list --buffers --sort age
-  berthctl list --buffers --uid 10123 --json")]
+    #[command(after_help = help::LIST)]
     List(List),
 
     /// The service's own dump; for root, system and shell.
-    #[command(after_help = "\
-Arguments go to the service, which knows --sessions, --buffers, --uid N and --json and says more with
-berthctl dump -- --help. JSON: one line.
-
-Example: berthctl dump --buffers --uid 10123")]
+    #[command(after_help = help::DUMP)]
     Dump {
         /// Arguments for the service.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -95,66 +58,29 @@ Example: berthctl dump --buffers --uid 10123")]
     },
 
     /// What the allocator holds, in figures.
-    #[command(after_help = "\
-JSON: one line: sessions, buffers, bytes, tokens, allocated_buffers, refusals, abandoned_sessions.
-
-Example: berthctl stats --json")]
+    #[command(after_help = help::STATS)]
     Stats,
 
     /// What the allocator holds, again and again.
-    #[command(after_help = "\
-On a terminal a table that stays in its place; q or Ctrl-C ends it. Elsewhere a row each time.
-JSON: a line each time: seconds (since the start) and the keys of stats.
-
-Examples:
-  berthctl watch
-  berthctl watch --interval 0.5 --count 10 --json")]
+    #[command(after_help = help::WATCH)]
     Watch(Watch),
 
     /// Allocate, and print a token with which another uid can take part.
-    #[command(after_help = "\
-The first line of standard output is the token, 32 hexadecimal digits; it is a secret. The buffer is
-held until the token is used up (exit code 0), expires unused (4) or Ctrl-C (0). Whoever acquired it
-keeps it. Root, system and shell see at once that it is used up; others only when no token is open.
-JSON: one line: token and the keys of alloc.
-
-Examples:
-  berthctl share --uid 10123 --size 64K
-  berthctl share --uid 10123 --region 64K --from FILE --read-only --seconds 600")]
+    #[command(after_help = help::SHARE)]
     Share(Share),
 
     /// Take part in a buffer that somebody shared, and show it.
-    #[command(after_help = "\
-Who sees the command line sees the token; `-` reads it from standard input instead.
-JSON: one line as that of alloc; with --read, read too, in hexadecimal digits.
-
-Examples:
-  berthctl acquire 00112233445566778899aabbccddeeff --read 64
-  berthctl acquire - --hold 60 < FILE")]
+    #[command(after_help = help::ACQUIRE)]
     Acquire(Acquire),
 
     /// A completion script for a shell; needs no allocator.
-    #[command(after_help = "\
-Example: berthctl completions bash > /etc/bash_completion.d/berthctl")]
+    #[command(after_help = help::COMPLETIONS)]
     Completions {
         /// Which shell.
         #[arg(value_enum)]
         shell: Shell,
     },
 }
-
-const BUFFER_JSON: &str = "\
-JSON: one line for each buffer: id, name, size_bytes, allocation_bytes, heap, dma_buf, fallback_heap,
-access, device, inode, planes [offset, stride, size].
-
-Usages, joined by |: CPU_READ_RARELY, CPU_READ_OFTEN, CPU_WRITE_RARELY, CPU_WRITE_OFTEN, GPU_TEXTURE,
-GPU_RENDER_TARGET, GPU_DATA_BUFFER, GPU_CUBE_MAP, GPU_MIPMAP_COMPLETE, COMPOSER_OVERLAY,
-COMPOSER_CLIENT_TARGET, COMPOSER_CURSOR, FRONT_BUFFER, PROTECTED, VIDEO_ENCODER, VIDEO_DECODER,
-HW_IMAGE_ENCODER, CAMERA_OUTPUT, CAMERA_INPUT, RENDERSCRIPT, SENSOR_DIRECT_DATA, or a number as 0x33.
-
-Examples:
-  berthctl alloc --size 4M --heap system --hold 30
-  berthctl alloc --image 1920x1080 --format RGBA_8888 --usage 'GPU_TEXTURE|CPU_WRITE_OFTEN'";
 
 impl Command {
     /// Whether it goes on until it is told to stop.
@@ -440,10 +366,10 @@ mod tests {
     fn the_help_lists_every_usage() {
         for (name, _) in Usage::all().iter_names() {
             let is_mask = name.contains("_MASK");
-            assert_eq!(BUFFER_JSON.contains(name), !is_mask, "{name}");
+            assert_eq!(help::ALLOC.contains(name), !is_mask, "{name}");
         }
         for name in ["CPU_READ_RARELY", "CPU_READ_OFTEN", "CPU_WRITE_RARELY", "CPU_WRITE_OFTEN"] {
-            assert!(BUFFER_JSON.contains(name) && usage(name).is_ok());
+            assert!(help::ALLOC.contains(name) && usage(name).is_ok());
         }
     }
 

@@ -149,7 +149,8 @@ mod tests {
             (Order::Name, [2, 3, 1]),
         ] {
             sort_sessions(&mut sessions, order);
-            assert_eq!(sessions.each_ref().map(|session| session.id), ids, "{order:?}");
+            let sorted: Vec<i64> = sessions.iter().map(|session| session.id).collect();
+            assert_eq!(sorted, ids, "{order:?}");
         }
     }
 

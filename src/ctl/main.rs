@@ -9,6 +9,7 @@ mod allocate;
 mod arguments;
 mod dumped;
 mod failure;
+mod help;
 mod list;
 mod share;
 mod show;
