@@ -121,10 +121,11 @@ impl Reclaimer {
         self.news.notify_one();
     }
 
-    /// What lingers, as the dump shows it.
+    /// What no session holds and somebody does, as the dump shows it.
     pub(crate) fn lingering(&self) -> Vec<Arc<Memory>> {
         let lists = lock(&self.lists);
-        lists.fresh.iter().chain(&lists.lingering).map(|one| one.memory.clone()).collect()
+        let all = lists.fresh.iter().chain(&lists.lingering).map(|one| &one.memory);
+        all.filter(|memory| memory.takers() == 0).cloned().collect()
     }
 
     /// Ends the thread.

@@ -4,20 +4,21 @@
 //! Full books: what a thousand sessions with a hundred thousand buffers cost who allocates, what a
 //! dump of them does, and how much memory the service needs for each.
 //!
-//! They are a service's of our own, with limits and descriptors for so many, reached over RPC Binder
-//! whatever the lane has. `run` starts this program once more in the role `books`, which measures
-//! there and answers in a line.
+//! They are in a service of our own, with limits and descriptors for so many, reached over RPC Binder
+//! whatever the lane has, and are held against another one that is nearly empty. For each this
+//! program is started once more in the role `books`, which fills them and then does what it is told.
 
+use std::cell::RefCell;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
-use berth_client::{Allocator, BufferRequest, Session, MAX_BATCH, SERVICE_NAME};
+use berth_client::{Allocator, BufferRequest, Session, SERVICE_NAME};
 use hal_binder::{Interface, Strong};
 use nix::unistd::pipe;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
@@ -27,8 +28,7 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     SessionConfig::SessionConfig,
 };
 
-use crate::bare::{self, IBare};
-use crate::measure::{in_turns, until, Pair, Spread};
+use crate::measure::told_in_turns;
 use crate::table::{Table, Target};
 
 const FEW_SESSIONS: usize = 10;
@@ -41,64 +41,32 @@ const DESCRIPTORS: u64 = 120_000;
 const NOT_LENT: u64 = 2_048;
 /// Buffers of a call while the books are filled: as clients take them, a few at a time.
 const BATCH: usize = 4;
-const ROUNDS: u32 = 400;
-
-/// What was measured, as the role answers it: numbers in this order, with blanks between them.
-const FIGURES: usize = 12;
+/// Allocations between two orders.
+const ALLOCATIONS: u32 = 20;
+const ROUNDS: u32 = 40;
+/// Few: a dump of so many is long, and is made three times more before any is counted.
+const DUMPS: u32 = 5;
 
 /// Measures and adds rows.
 pub fn measure(table: &mut Table) -> Result<()> {
-    let folder = tempfile::tempdir().context("a folder for the service")?;
     let descriptors = descriptors()?;
-    let many = (descriptors.saturating_sub(NOT_LENT) as usize).min(MANY_SESSIONS * OF_EACH);
-    let mut service = start_service(folder.path(), descriptors, many)?;
-    let asked = crate::role("books")?
-        .arg(many.to_string())
-        .arg(service.id().to_string())
-        .env("BERTH_BINDER", transport(folder.path()))
-        .stderr(Stdio::inherit())
-        .output();
-    service.kill().context("end the service of the books")?;
-    service.wait()?;
-    let answer = asked.context("start the books")?;
-    ensure!(answer.status.success(), "the books: {}", answer.status);
-    let text = String::from_utf8(answer.stdout)?;
-    let figures = text.split_whitespace().map(|word| Ok(word.parse::<u64>()?));
-    let figures: Vec<u64> = figures.collect::<Result<_>>().context(text.clone())?;
-    let Ok(figures) = <[u64; FIGURES]>::try_from(figures) else { bail!("the books: {text:?}") };
-    add_rows(table, many, figures);
-    Ok(())
-}
+    let buffers = (descriptors.saturating_sub(NOT_LENT) as usize).min(MANY_SESSIONS * OF_EACH);
+    let few = Shop::fill(FEW_SESSIONS, FEW_SESSIONS * OF_EACH, descriptors)?;
+    let many = Shop::fill(MANY_SESSIONS, buffers, descriptors)?;
 
-fn add_rows(table: &mut Table, many: usize, figures: [u64; FIGURES]) {
-    let [few, few_p90, many_, many_p90, few_bare, many_bare, dump, dump_p90, spin, spin_p90, slowest, bytes] =
-        figures;
-    let spread = |median, p90| Spread {
-        median: Duration::from_nanos(median),
-        p90: Duration::from_nanos(p90),
-    };
-    // Each against the bare call of its own time, so that a machine that became slower does not count.
-    let ratio = (many_ as f64 / many_bare as f64) / (few as f64 / few_bare as f64);
-    let pair = Pair { ours: spread(many_, many_p90), reference: spread(few, few_p90) };
-    let what = format!("allocate + free among {MANY_SESSIONS} sessions, {many} buffers");
+    let pair = told_in_turns(ROUNDS, || many.ask("allocate"), || few.ask("allocate"))?;
+    let what = format!("allocate + free among {MANY_SESSIONS} sessions, {buffers} buffers");
     let against = format!("among {FEW_SESSIONS}, {}", FEW_SESSIONS * OF_EACH);
-    table.ratio(&what, &against, &pair, ratio, Target::AtMost(1.2));
-    let pair = Pair { ours: spread(dump, dump_p90), reference: spread(spin, spin_p90) };
-    let what = format!("the same while {many} buffers are dumped");
+    table.pair(&what, &against, &pair, Target::AtMost(1.2));
+
+    let pair = told_in_turns(DUMPS, || many.ask("dump"), || many.ask("spin"))?;
+    let what = format!("the same while {buffers} buffers are dumped");
     table.pair(&what, "beside a busy thread", &pair, Target::AtMost(1.2));
-    eprintln!("the slowest allocation beside a dump: {:?}", Duration::from_nanos(slowest));
-    table.memory("memory of the service for a live buffer", bytes, 512);
-}
+    let slowest = Duration::from_nanos(many.ask("slowest")?);
+    eprintln!("the slowest allocation beside a dump: {slowest:?}");
 
-fn transport(folder: &Path) -> String {
-    format!("unix:{}", folder.display())
-}
-
-/// The service as this machine has it: beside this program, or where Android has it.
-fn service_program() -> Result<PathBuf> {
-    let beside = std::env::current_exe()?.with_file_name("berth-allocator-service");
-    let vendor = PathBuf::from("/vendor/bin/hw/vendor.berth.allocator-service");
-    [beside, vendor].into_iter().find(|path| path.exists()).context("find the service's program")
+    table.memory("memory of the service for a live buffer", many.ask("memory")?, 512);
+    Ok(())
 }
 
 /// How many a process may open that this one starts: as many as the books need where this one may
@@ -110,12 +78,74 @@ fn descriptors() -> Result<u64> {
     Ok(text.trim().parse().unwrap_or(DESCRIPTORS).min(DESCRIPTORS))
 }
 
-fn start_service(folder: &Path, descriptors: u64, many: usize) -> Result<Child> {
+/// A service, and who fills its books.
+struct Shop {
+    service: Child,
+    filler: Child,
+    pipes: RefCell<(ChildStdin, BufReader<ChildStdout>)>,
+    // Removed last.
+    _folder: tempfile::TempDir,
+}
+
+impl Shop {
+    fn fill(sessions: usize, buffers: usize, descriptors: u64) -> Result<Shop> {
+        let folder = tempfile::tempdir().context("a folder for the service")?;
+        let transport = format!("unix:{}", folder.path().display());
+        let mut service = start_service(folder.path(), &transport, descriptors)?;
+        let filler = crate::role("books")?
+            .args([sessions.to_string(), buffers.to_string(), service.id().to_string()])
+            .env("BERTH_BINDER", &transport)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut filler = match filler {
+            Ok(filler) => filler,
+            Err(error) => {
+                service.kill().and_then(|()| service.wait())?;
+                return Err(error).context("start who fills the books");
+            }
+        };
+        let orders = filler.stdin.take().context("a way to order")?;
+        let answers = BufReader::new(filler.stdout.take().context("its output")?);
+        let pipes = RefCell::new((orders, answers));
+        let shop = Shop { service, filler, pipes, _folder: folder };
+        // It answers when it is ready.
+        shop.ask("memory")?;
+        Ok(shop)
+    }
+
+    fn ask(&self, order: &str) -> Result<u64> {
+        let (orders, answers) = &mut *self.pipes.borrow_mut();
+        writeln!(orders, "{order}").context("order something of the books")?;
+        let mut line = String::new();
+        answers.read_line(&mut line)?;
+        line.trim().parse().with_context(|| format!("the books answer {line:?} to {order}"))
+    }
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        for child in [&mut self.filler, &mut self.service] {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The service as this machine has it: beside this program, or where Android has it.
+fn service_program() -> Result<PathBuf> {
+    let beside = std::env::current_exe()?.with_file_name("berth-allocator-service");
+    let vendor = PathBuf::from("/vendor/bin/hw/vendor.berth.allocator-service");
+    [beside, vendor].into_iter().find(|path| path.exists()).context("find the service's program")
+}
+
+fn start_service(folder: &Path, transport: &str, descriptors: u64) -> Result<Child> {
     let policy = folder.join("allocator.policy");
+    // One uid has all of it.
     let text = format!(
         "limit reserve-bytes 1M\nlimit service-bytes 95%\nlimit uid-bytes 95%\n\
          limit uid-buffers {}\nlimit uid-sessions {}\n",
-        many + 500,
+        descriptors.saturating_sub(NOT_LENT - 500),
         MANY_SESSIONS + 10
     );
     fs::write(&policy, text).context("a policy file")?;
@@ -123,7 +153,7 @@ fn start_service(folder: &Path, descriptors: u64, many: usize) -> Result<Child> 
     Command::new("sh")
         .args(["-c", &script])
         .arg(service_program()?)
-        .env("BERTH_BINDER", transport(folder))
+        .env("BERTH_BINDER", transport)
         .env("BERTH_POLICY", policy)
         .env("RUST_LOG", "error")
         .stdin(Stdio::null())
@@ -131,86 +161,65 @@ fn start_service(folder: &Path, descriptors: u64, many: usize) -> Result<Child> 
         .context("start a service for the books")
 }
 
-/// The role `books`: `many` buffers at most in the service with this pid.
-pub fn role(many: usize, service: u32) -> Result<()> {
-    let mut bare_service = crate::role("bare")?.spawn().context("start the bare service")?;
-    let measured = measure_books(many, service);
-    bare_service.kill()?;
-    bare_service.wait()?;
-    let figures: Vec<String> = measured?.iter().map(u64::to_string).collect();
-    println!("{}", figures.join(" "));
-    Ok(())
-}
-
-fn measure_books(many: usize, service: u32) -> Result<[u64; FIGURES]> {
+/// The role `books`: so much in the service with this pid; then one answer to each order.
+pub fn role(sessions: usize, buffers: usize, service: u32) -> Result<()> {
     let allocator = Allocator::connect_within(Duration::from_secs(30))?;
-    let bare = bare::find()?;
+    let mut books = Books::open(sessions)?;
+    let before = memory(service)?;
+    books.fill(buffers)?;
+    let each = memory(service)?.saturating_sub(before) / buffers as u64;
+    ensure!(allocator.stats()?.buffers as usize == buffers, "the books are not full");
     let session = allocator.open_session("bench")?;
-    let mut books = Books::open()?;
-    books.add_sessions(FEW_SESSIONS)?;
-    books.fill(FEW_SESSIONS * OF_EACH)?;
-    let few = allocate_and_free(&session, &bare)?;
-    books.add_sessions(MANY_SESSIONS - FEW_SESSIONS)?;
-    let (before, buffers) = (memory(service)?, books.buffers);
-    books.fill(many)?;
-    let bytes = memory(service)?.saturating_sub(before) / (books.buffers - buffers) as u64;
-    ensure!(allocator.stats()?.buffers as usize == books.buffers, "the books are not full");
-    let full = allocate_and_free(&session, &bare)?;
-    let (dump, slowest) = beside(&session, |stop, dumps| dump_on(&allocator, stop, dumps))?;
-    let (spin, _) = beside(&session, spin_on)?;
-    let nanos = |time: Duration| time.as_nanos() as u64;
-    let both = |spread: Spread| [nanos(spread.median), nanos(spread.p90)];
-    let ([few_ours, few_p90], [full_ours, full_p90]) = (both(few.ours), both(full.ours));
-    let ([dumped, dumped_p90], [spun, spun_p90]) = (both(dump), both(spin));
-    let (few_bare, full_bare) = (nanos(few.reference.median), nanos(full.reference.median));
-    Ok([
-        few_ours,
-        few_p90,
-        full_ours,
-        full_p90,
-        few_bare,
-        full_bare,
-        dumped,
-        dumped_p90,
-        spun,
-        spun_p90,
-        nanos(slowest),
-        bytes,
-    ])
-}
-
-fn request() -> BufferRequest {
-    BufferRequest::region(4096).name("bench")
-}
-
-fn allocate_and_free(session: &Session, bare: &Strong<dyn IBare>) -> Result<Pair> {
-    let request = request();
-    let ours = || once(session, &request);
-    let reference = || {
-        bare.give()?;
-        Ok(())
-    };
-    in_turns(ROUNDS, ours, reference)
-}
-
-/// Allocates one and frees it at once.
-fn once(session: &Session, request: &BufferRequest) -> Result<()> {
-    session.allocate_one(request)?;
+    let mut slowest = Duration::ZERO;
+    for order in io::stdin().lock().lines() {
+        let answer = match order?.as_str() {
+            "memory" => each,
+            "slowest" => slowest.as_nanos() as u64,
+            "allocate" => nanos(allocate(&session, || true)?.0),
+            "spin" => nanos(beside(&session, spin)?.0),
+            "dump" => {
+                let (each, worst) = beside(&session, |_| dump(&allocator))?;
+                slowest = slowest.max(worst);
+                nanos(each)
+            }
+            other => bail!("the books cannot {other:?}"),
+        };
+        println!("{answer}");
+    }
     Ok(())
 }
 
-/// Measures allocate and free while another thread does something, which counts how often it was
-/// done. What is measured covers at least one whole time of it.
+fn nanos(time: Duration) -> u64 {
+    time.as_nanos() as u64
+}
+
+/// Allocates and frees, so often and on until that is enough: how long each took, and the slowest.
+fn allocate(session: &Session, enough: impl Fn() -> bool) -> Result<(Duration, Duration)> {
+    let request = request();
+    let (mut sum, mut slowest, mut count) = (Duration::ZERO, Duration::ZERO, 0);
+    while count < ALLOCATIONS || !enough() {
+        let began = Instant::now();
+        session.allocate_one(&request)?;
+        let took = began.elapsed();
+        (sum, slowest, count) = (sum + took, slowest.max(took), count + 1);
+    }
+    Ok((sum / count, slowest))
+}
+
+/// The same while another thread does something, and until that is done.
 fn beside(
     session: &Session,
-    act: impl FnOnce(&AtomicBool, &AtomicU64) -> Result<()> + Send,
-) -> Result<(Spread, Duration)> {
-    let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
-    let request = request();
+    act: impl FnOnce(&AtomicBool) -> Result<()> + Send,
+) -> Result<(Duration, Duration)> {
+    let stop = AtomicBool::new(false);
     thread::scope(|scope| {
-        let other = scope.spawn(|| act(&stop, &done));
-        let enough = || done.load(Ordering::Relaxed) >= 2 || other.is_finished();
-        let measured = until(ROUNDS, enough, || once(session, &request));
+        let other = scope.spawn(|| act(&stop));
+        let began = Instant::now();
+        let measured = allocate(session, || {
+            // Who does not end by itself is told to after a while.
+            stop.fetch_or(began.elapsed() > Duration::from_millis(200), Ordering::Relaxed);
+            other.is_finished()
+        });
         stop.store(true, Ordering::Relaxed);
         match other.join() {
             Ok(result) => result?,
@@ -220,23 +229,20 @@ fn beside(
     })
 }
 
-/// Dumps again and again, as one does who watches.
-fn dump_on(allocator: &Allocator, stop: &AtomicBool, dumps: &AtomicU64) -> Result<()> {
-    while !stop.load(Ordering::Relaxed) {
-        let (reader, writer) = pipe()?;
-        let reading = thread::spawn(move || io::copy(&mut File::from(reader), &mut io::sink()));
-        allocator.dump(writer, &["--json"])?;
-        let read = reading.join().ok().context("the reader panicked")??;
-        ensure!(read > 0, "an empty dump");
-        dumps.fetch_add(1, Ordering::Relaxed);
-    }
+/// Dumps once.
+fn dump(allocator: &Allocator) -> Result<()> {
+    let (reader, writer) = pipe()?;
+    let reading = thread::spawn(move || io::copy(&mut File::from(reader), &mut io::sink()));
+    allocator.dump(writer, &["--json"])?;
+    let read = reading.join().ok().context("the reader panicked")??;
+    ensure!(read > 0, "an empty dump");
     Ok(())
 }
 
 /// Takes a processor, as a dump does: what is left of the difference are locks.
-fn spin_on(stop: &AtomicBool, turns: &AtomicU64) -> Result<()> {
+fn spin(stop: &AtomicBool) -> Result<()> {
     while !stop.load(Ordering::Relaxed) {
-        turns.fetch_add(1, Ordering::Relaxed);
+        std::hint::spin_loop();
     }
     Ok(())
 }
@@ -249,14 +255,13 @@ fn memory(service: u32) -> Result<u64> {
     Ok(kib.parse::<u64>()? * 1024)
 }
 
+fn request() -> BufferRequest {
+    BufferRequest::region(4096).name("bench")
+}
+
 /// Sessions with buffers whose descriptors nobody holds but the service: a client that held them all
 /// would need as many as the service.
-struct Books {
-    allocator: Strong<dyn IAllocator>,
-    callback: Strong<dyn IAllocatorCallback>,
-    sessions: Vec<Strong<dyn IAllocatorSession>>,
-    buffers: usize,
-}
+struct Books(Vec<Strong<dyn IAllocatorSession>>);
 
 struct Deaf;
 
@@ -273,29 +278,24 @@ impl IAllocatorCallback for Deaf {
 }
 
 impl Books {
-    fn open() -> Result<Books> {
-        let allocator = hal_binder::check_interface(SERVICE_NAME)?;
+    fn open(sessions: usize) -> Result<Books> {
+        let allocator: Strong<dyn IAllocator> = hal_binder::check_interface(SERVICE_NAME)?;
         let callback = hal_binder::new_binder!(BnAllocatorCallback, Deaf);
-        Ok(Books { allocator, callback, sessions: Vec::new(), buffers: 0 })
-    }
-
-    fn add_sessions(&mut self, count: usize) -> Result<()> {
         let config = SessionConfig { name: "bench books".to_owned(), ..Default::default() };
-        for _ in 0..count {
-            self.sessions.push(self.allocator.openSession(&config, &self.callback)?);
-        }
-        Ok(())
+        let open = |_| Ok(allocator.openSession(&config, &callback)?);
+        (0..sessions).map(open).collect::<Result<_>>().map(Books)
     }
 
-    /// Allocates until all sessions together have so many, each about the same.
-    fn fill(&mut self, many: usize) -> Result<()> {
+    /// Allocates so many in all sessions together, each about the same.
+    fn fill(&mut self, buffers: usize) -> Result<()> {
         let descriptor = request().descriptor();
-        while self.buffers < many {
-            for session in &self.sessions {
-                let count = BATCH.min(many - self.buffers).min(MAX_BATCH as usize);
+        let mut left = buffers;
+        while left > 0 {
+            for session in &self.0 {
+                let count = BATCH.min(left);
                 if count > 0 {
                     session.allocate(&descriptor, count as i32)?;
-                    self.buffers += count;
+                    left -= count;
                 }
             }
         }

@@ -51,11 +51,13 @@ enum Role {
     /// Do the same without the allocator; started by `run`.
     #[command(hide = true)]
     RawCrowd,
-    /// Measure with full books; started by `run`.
+    /// Fill the books of a service and allocate there when told to; started by `run`.
     #[command(hide = true)]
     Books {
-        /// The most buffers.
-        many: usize,
+        /// Sessions in the books.
+        sessions: usize,
+        /// Buffers in the books.
+        buffers: usize,
         /// The service's pid.
         service: u32,
     },
@@ -68,7 +70,7 @@ fn main() -> ExitCode {
         Role::Hoard => cleanup::hoard(),
         Role::Crowd => crowd::client(),
         Role::RawCrowd => crowd::raw(),
-        Role::Books { many, service } => books::role(many, service),
+        Role::Books { sessions, buffers, service } => books::role(sessions, buffers, service),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -56,20 +56,21 @@ pub fn in_turns<T, U>(
     Ok(Pair { ours: spread(&our_times), reference: spread(&reference_times) })
 }
 
-/// Measures one thing for at least so many rounds, and on until it has seen enough; answers how long
-/// the slowest round took, too.
-pub fn until(
+/// The same of things that are timed elsewhere, in another process: each answers nanoseconds.
+pub fn told_in_turns(
     rounds: u32,
-    enough: impl Fn() -> bool,
-    mut act: impl FnMut() -> Result<()>,
-) -> Result<(Spread, Duration)> {
-    let mut times = histogram()?;
-    let mut round = 0;
-    while round < rounds || !enough() {
-        times.record(timed(&mut act)?).context("a time")?;
-        round += 1;
+    mut ours: impl FnMut() -> Result<u64>,
+    mut reference: impl FnMut() -> Result<u64>,
+) -> Result<Pair> {
+    let (mut our_times, mut reference_times) = (histogram()?, histogram()?);
+    for round in 0..WARM_UP + rounds {
+        let (our_time, reference_time) = (ours()?, reference()?);
+        if round >= WARM_UP {
+            our_times.record(our_time).context("a time")?;
+            reference_times.record(reference_time).context("a time")?;
+        }
     }
-    Ok((spread(&times), Duration::from_nanos(times.max())))
+    Ok(Pair { ours: spread(&our_times), reference: spread(&reference_times) })
 }
 
 fn timed<T>(act: &mut impl FnMut() -> Result<T>) -> Result<u64> {

@@ -28,11 +28,7 @@ pub struct Table(Vec<[String; 6]>);
 impl Table {
     /// Adds a pair that was measured in turns.
     pub fn pair(&mut self, what: &str, against: &str, pair: &Pair, target: Target) {
-        self.ratio(what, against, pair, pair.ratio(), target);
-    }
-
-    /// Adds a pair whose ratio is not that of its times.
-    pub fn ratio(&mut self, what: &str, against: &str, pair: &Pair, ratio: f64, target: Target) {
+        let ratio = pair.ratio();
         let (shown, met, target) = match target {
             Target::AtMost(limit) => {
                 (format!("{ratio:.2} x"), ratio <= limit, format!("<= {limit} x"))

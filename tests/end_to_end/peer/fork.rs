@@ -1,8 +1,8 @@
 // Copyright (C) 2026 The Berth Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Processes without a program of their own: a tenth of what a new program costs, and the only ones
-//! that hold their parent's mappings too.
+//! Processes without a program of their own: they cost no start of one, and they alone hold their
+//! parent's mappings too.
 
 #![allow(unsafe_code)]
 
