@@ -9,13 +9,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 pub use nix::fcntl::SealFlag;
-use nix::fcntl::{fallocate, fcntl, FallocateFlags, FcntlArg};
+use nix::fcntl::{fcntl, FcntlArg};
+use nix::libc::{self, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE};
 use nix::sys::memfd::{memfd_create, MemFdCreateFlag};
 use nix::sys::stat::{fchmod, Mode};
 use nix::unistd::ftruncate;
 use nix::NixPath;
 
-use crate::{identity, KernelError};
+use crate::{identity, page_size, KernelError};
 
 /// The longest name that the kernel takes, in bytes: `MFD_NAME_MAX_LEN` of `mm/memfd.c`.
 pub const MAX_NAME_BYTES: usize = 249;
@@ -53,15 +54,30 @@ impl Memfd {
         Ok(Memfd(fd))
     }
 
-    /// Gives all pages back to the kernel: who maps them reads zeros from now on, and what is written
-    /// later comes in new pages (fallocate(2), `FALLOC_FL_PUNCH_HOLE`; Linux 3.5 and later for tmpfs).
-    /// Refused with EPERM after [`seal_future_writes`](Memfd::seal_future_writes).
+    /// Gives all of its pages back to the kernel, for everybody: who has it mapped reads zeros from
+    /// here on, and pages come anew when they are touched. Its size stays. (fallocate(2),
+    /// `FALLOC_FL_PUNCH_HOLE`; Linux 3.5 and later.)
+    ///
+    /// A udmabuf keeps the pages that it had: from here on the two are different memory.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` if it is sealed against writing.
     pub fn punch(&self) -> Result<(), KernelError> {
         let bytes = identity::size(self.as_fd())?;
-        let refuse = |errno| KernelError::new(format!("punch {bytes} bytes of a memfd"), errno);
-        let length = i64::try_from(bytes).map_err(|_| refuse(Errno::EFBIG))?;
-        let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        fallocate(self.0.as_raw_fd(), hole, 0, length).map_err(refuse)
+        let refuse = |errno| KernelError::new(format!("punch a memfd of {bytes} bytes"), errno);
+        if bytes == 0 {
+            return Ok(());
+        }
+        // Of a page that the hole ends in, the kernel would only clear the part: it ends with a page.
+        let length = bytes.checked_next_multiple_of(page_size());
+        let length = length.and_then(|length| i64::try_from(length).ok());
+        let length = length.ok_or_else(|| refuse(Errno::EFBIG))?;
+        let hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+        // nix has the call, but not for Android.
+        // SAFETY: the descriptor is open as long as its owner is; the rest are numbers.
+        let punched = unsafe { libc::fallocate(self.0.as_raw_fd(), hole, 0, length) };
+        Errno::result(punched).map(|_| ()).map_err(refuse)
     }
 
     /// A descriptor that only reads: a new open file, not a duplicate, so that neither a writable

@@ -198,6 +198,11 @@ impl Memory {
         sharing.takers.clone()
     }
 
+    /// Whether the owner gave it up; sessions that take part may hold it still.
+    pub(crate) fn is_given_up(&self) -> bool {
+        lock(&self.sharing).ended
+    }
+
     /// How many other sessions take part.
     pub(crate) fn takers(&self) -> usize {
         lock(&self.sharing).takers.len()

@@ -18,11 +18,16 @@ A buffer that others acquired is one of theirs too, with the role \"taker\"; its
 
 Keys of the JSON; later versions only add some. Sizes are bytes, ages milliseconds.
   totals       sessions, buffers, bytes, tokens (that can be used), and since the start:
-               allocated_buffers, refusals, abandoned_sessions
+               allocated_buffers, recycled_buffers, refusals, abandoned_sessions (without close),
+               abandoned_buffers (closed by their clients, never freed); now: lingering_buffers,
+               lingering_bytes (given up, still held), idle_buffers, idle_bytes, cleared_buffers (of
+               the idle ones), pressure (0 normal, 1 moderate, 2 critical)
   limits       buffer_bytes, session_bytes, session_buffers, uid_bytes, service_bytes,
                service_descriptors, reserve_bytes
   heaps        [name, class, dma_buf, present, max_buffer_bytes, buffers, bytes (in use)]
   refusals_by_cause  how often, by the name in AllocatorError
+  latencies    by operation: count, p50_us, p90_us, p99_us, max_us, in microseconds
+  lingering    [name, heap, bytes, charged_uid, device, inode, takers]: given up and still held
   uids         [uid, sessions, buffers, bytes], the largest first
   sessions     [id, name, uid, pid, age_ms, owned, acquired, bytes, buffers]
   buffers      of a session, or of all: [id, name, kind, heap, bytes, device, inode, sealed, age_ms,

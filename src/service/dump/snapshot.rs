@@ -281,10 +281,10 @@ fn in_use(service: &Service) -> BTreeMap<String, InUse> {
     let mut without_owner: HashMap<*const Memory, Weak<Memory>> = HashMap::new();
     for session in sessions(service, None) {
         for (_, Holding { memory, role }) in session.pieces().flatten() {
-            // It is its owner's. Where the owner gave it up, nobody new takes part, and none is noted.
+            // It is its owner's, as long as the owner has it.
             let counts = match role {
                 Role::Owner(_) => true,
-                Role::Taker(_) if memory.takers() > 0 => false,
+                Role::Taker(_) if !memory.is_given_up() => false,
                 // The weak reference keeps the address from being used again.
                 Role::Taker(_) => {
                     without_owner.insert(Arc::as_ptr(&memory), Arc::downgrade(&memory)).is_none()
