@@ -125,10 +125,12 @@ impl HeapMemory {
             HeapMemory::Memfd(_) | HeapMemory::Ashmem(_) => return false,
         };
         match fdinfo::holders(buffer.as_fd()) {
-            Ok(holders) => holders.is_some_and(|holders| holders > 1),
+            Ok(Some(holders)) => holders > 1,
+            // Without proof it is somebody's.
+            Ok(None) => true,
             Err(error) => {
                 log::warn!("a buffer's holders: {error}");
-                false
+                true
             }
         }
     }
