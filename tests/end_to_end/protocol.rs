@@ -343,6 +343,8 @@ pub enum Ask {
     Drop(Handle),
     /// Close the descriptors of a buffer and do not free it.
     Forget(Handle),
+    /// Put so many locks on the open file of a buffer, which is the service's too.
+    Lock(Handle, usize),
     /// Map a buffer to read and keep that mapping beyond the buffer.
     KeepMapped(Handle),
     /// Read so many bytes through the mapping that is kept.

@@ -94,6 +94,32 @@ fn a_mapping_alone_keeps_memory_from_being_used_again() {
 }
 
 #[test]
+fn locks_on_the_shared_open_file_hide_no_holder() {
+    if missing(Facility::DmaHeapSystem) {
+        return;
+    }
+    let (device, keeper) = start("");
+    let other = device.client(OTHER_APP).with_session();
+    // Each is a line of fdinfo before the one that counts the holders, and outlives its maker.
+    for locks in [5, 12, 300] {
+        let one = keeper.allocate_one(&Descriptor::linear(65_536));
+        keeper.write(one.handle, 0, b"mine");
+        keeper.ask(Ask::Lock(one.handle, locks)).unwrap();
+        keeper.ask(Ask::KeepMapped(one.handle)).unwrap();
+        keeper.drop_buffer(one.handle);
+        device.await_figures("it lingers", |now| (now.buffers, now.lingering) == (0, 1));
+        let theirs = other.allocate(&Descriptor::linear(65_536), 16).unwrap();
+        assert!(!inodes(&theirs).contains(&one.info.inode), "{locks} locks");
+        let kept = keeper.ask(Ask::ReadKept(4)).unwrap();
+        assert_eq!(kept, berth_end_to_end::protocol::Answer::Bytes(b"mine".to_vec()));
+        other.drop_session();
+        other.open("again").unwrap();
+        keeper.ask(Ask::Unmap).unwrap();
+        device.await_figures("it is gone", |now| now.lingering == 0);
+    }
+}
+
+#[test]
 fn recycled_memory_reads_zero_for_the_next_uid() {
     if missing(Facility::DmaHeapSystem) {
         return;

@@ -158,6 +158,10 @@ impl Client {
                 buffer.forget();
                 Answer::Done
             }
+            Ask::Lock(handle, count) => {
+                kernel::lock(self.memory(handle)?.as_fd(), count)?;
+                Answer::Done
+            }
             Ask::KeepMapped(handle) => {
                 let memory = self.memory(handle)?;
                 self.kept = Some(Mapping::new(memory.as_fd(), memory.size()?)?);

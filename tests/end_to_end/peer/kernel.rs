@@ -5,7 +5,7 @@
 //! way.
 
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use berth_end_to_end::protocol::{Proof, WriteRoads};
@@ -38,6 +38,22 @@ pub fn proof(memory: &Memory<'_>) -> Result<Proof> {
         close_on_exec: flags.contains(FdFlag::FD_CLOEXEC),
         seals: memfd::seals(fd).ok().map(|seals| seals.bits()),
     })
+}
+
+/// Puts locks on the open file of a descriptor, each on a byte of its own: fdinfo has a line for each
+/// (`F_OFD_SETLK`, fcntl(2)).
+pub fn lock(fd: BorrowedFd<'_>, count: usize) -> Result<()> {
+    for number in 0..count {
+        let lock = nix::libc::flock {
+            l_type: nix::libc::F_RDLCK as _,
+            l_whence: nix::libc::SEEK_SET as _,
+            l_start: i64::try_from(number * 2)?,
+            l_len: 1,
+            l_pid: 0,
+        };
+        fcntl(fd.as_raw_fd(), FcntlArg::F_OFD_SETLK(&lock))?;
+    }
+    Ok(())
 }
 
 /// A pipe that takes not one byte more, and blocks whoever writes to it.
