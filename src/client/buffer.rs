@@ -276,6 +276,12 @@ impl<'buffer, P: Protection> MappedBuffer<'buffer, P> {
         &self.mapping
     }
 
+    /// Has every page of the mapping there before it is touched, charged to this process. The service
+    /// never does that for a client.
+    pub fn prefault(&self) -> Result<(), Error> {
+        Ok(self.mapping.prefault()?)
+    }
+
     /// Begins to read: from here on the CPU sees what devices and processes wrote.
     pub fn begin_read(&self) -> Result<ReadAccess<'_, P>, Error> {
         let access = self.begin(Direction::Read)?;

@@ -397,4 +397,17 @@ mod tests {
         let error = ForeignMemory::adopt(node.into()).unwrap_err();
         assert_eq!(errno(&error), Some(Errno::EINVAL), "{error}");
     }
+
+    #[test]
+    fn the_client_makes_pages_come_before_they_are_touched() {
+        let memfd = Memfd::create("prefault", 16 * 4096).unwrap();
+        let (memory, status) = (adopt(memfd), |memory: &ForeignMemory| {
+            nix::sys::stat::fstat(memory.fd.as_raw_fd()).unwrap().st_blocks
+        });
+        let mapped = memory.map(..).unwrap();
+        assert_eq!(status(&memory), 0);
+        mapped.prefault().unwrap();
+        // Blocks of 512 bytes.
+        assert_eq!(status(&memory), 16 * 4096 / 512);
+    }
 }
