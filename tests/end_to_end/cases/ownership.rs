@@ -87,7 +87,7 @@ fn a_mapping_alone_keeps_memory_from_being_used_again() {
     let kept = keeper.ask(Ask::ReadKept(4)).unwrap();
     assert_eq!(kept, berth_end_to_end::protocol::Answer::Bytes(b"mine".to_vec()));
     keeper.ask(Ask::Unmap).unwrap();
-    device.await_figures("it is gone", |now| (now.lingering, now.idle) == (0, 1));
+    device.await_figures("it is clean", |now| (now.lingering, now.cleared) == (0, 1));
     let next = other.allocate_one(&Descriptor::linear(65_536));
     assert_eq!(next.info.inode, one.info.inode, "now it is used again");
     assert!(other.all_bytes_are(next.handle, 0));
