@@ -312,8 +312,10 @@ fn a_client_trims_what_its_own_uid_freed_and_nothing_else() {
     }
     let (device, client) = start("");
     let other = device.client(OTHER_APP).with_session();
-    for one in [&client, &other] {
-        let held = one.allocate(&Descriptor::linear(65_536), 4).unwrap();
+    // All before any is freed: one that is idle would be used again.
+    let both = [&client, &other];
+    let held = both.map(|one| one.allocate(&Descriptor::linear(65_536), 4).unwrap());
+    for (one, held) in both.into_iter().zip(&held) {
         held.iter().for_each(|held| one.drop_buffer(held.handle));
     }
     device.await_figures("all are idle", |now| now.idle == 8);
