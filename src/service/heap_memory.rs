@@ -110,13 +110,14 @@ impl HeapMemory {
         Ok(Opened { fd, second: None })
     }
 
-    /// Whether there is a dma-buf in it, of which the kernel tells how many hold it.
-    pub(crate) fn has_dma_buf(&self) -> bool {
-        !matches!(self, HeapMemory::Memfd(_) | HeapMemory::Ashmem(_))
+    /// Whether the kernel tells all that hold it: a dma-buf and nothing else. Of one that is made of
+    /// a memfd, a client may hold only the memfd.
+    pub(crate) fn has_countable_holders(&self) -> bool {
+        matches!(self, HeapMemory::DmaBuf(_))
     }
 
     /// Whether anybody but the service holds the dma-buf: a descriptor, a mapping or a device, in any
-    /// process. Of memory that is none nothing tells.
+    /// process. Of a memfd and of ashmem nothing tells.
     pub(crate) fn is_held_by_others(&self) -> bool {
         let buffer = match self {
             HeapMemory::DmaBuf(buffer)

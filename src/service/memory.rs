@@ -113,9 +113,9 @@ impl Memory {
         lock(&self.charge).linger();
     }
 
-    /// Whether the kernel tells who holds it.
+    /// Whether the kernel tells all that hold it.
     pub(crate) fn has_countable_holders(&self) -> bool {
-        self.held.has_dma_buf()
+        self.held.has_countable_holders()
     }
 
     /// Whether anybody but the service holds it, as far as the kernel tells.

@@ -229,7 +229,8 @@ impl Lists {
         let mut found = Vec::new();
         let mut others = VecDeque::with_capacity(self.fresh.len());
         for one in self.fresh.drain(..) {
-            match one.memory.uid() == uid && found.len() < BATCH {
+            // Taking contents away costs by the page, and is not for the caller's thread.
+            match one.memory.uid() == uid && !one.revoke && found.len() < BATCH {
                 true => found.push(one),
                 false => others.push_back(one),
             }

@@ -3,9 +3,9 @@
 
 //! One memory with two faces: a dma-buf and a memfd of the same pages.
 
-use berth_end_to_end::facilities::{missing, Facility};
+use berth_end_to_end::facilities::{missing, missing_any, Facility};
 use berth_end_to_end::harness::{Client, Device, APP, OTHER_APP};
-use berth_end_to_end::protocol::{Descriptor, Handle, Held};
+use berth_end_to_end::protocol::{Ask, Descriptor, Handle, Held};
 
 use crate::{code, format};
 
@@ -150,4 +150,26 @@ fn more_than_the_driver_takes_is_refused_by_name_or_comes_from_another_heap() {
     assert!(instead.heap != "udmabuf" && instead.flags & FALLBACK != 0, "{instead:?}");
     let view = client.allocate(&larger.with_flags(VIEW), 1).unwrap_err();
     assert_eq!(view.code, code::TOO_LARGE, "a view has no other heap: {}", view.message);
+}
+
+#[test]
+fn a_region_of_which_only_the_memfd_is_held_is_not_taken_for_forgotten() {
+    if missing_any(&[Facility::Udmabuf, Facility::DmaHeapSystem]) {
+        return;
+    }
+    let (device, client) = start();
+    let region = client.allocate_one(&Descriptor::region(4096).from_heap("udmabuf"));
+    client.write(region.handle, 0, b"in use");
+    // A mapping of the memfd is left; of the dma-buf there is nothing but the service's.
+    client.ask(Ask::KeepMapped(region.handle)).unwrap();
+    client.ask(Ask::Forget(region.handle)).unwrap();
+    for round in 1..=2 {
+        // When this one is taken back, the region has been looked at as often.
+        let forgotten = client.allocate_one(&Descriptor::linear(4096));
+        client.ask(Ask::Forget(forgotten.handle)).unwrap();
+        device.await_figures("it is taken back", |now| now.taken_back >= round);
+    }
+    let again = client.get(region.info.id, false).unwrap();
+    assert_eq!(client.read(again.handle, 0, 6), b"in use");
+    assert_eq!(device.figures().taken_back, 2);
 }
