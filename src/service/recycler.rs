@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use berth_kernel::cpu_access::{CpuAccess, Direction};
 use berth_kernel::mapping::{Mapping, ReadWrite};
+use berth_kernel::sync_file::{FenceState, SyncFile};
 use berth_kernel::thread_priority;
 
 use crate::heap::Heap;
@@ -253,8 +254,19 @@ impl Idle {
     }
 }
 
+/// Whether a device has not finished with it, as fences tell. Before Linux 6.0 nothing tells, and no
+/// client can put a fence there either.
+fn is_device_at_work(held: &HeapMemory) -> bool {
+    let fence = SyncFile::of_dma_buf(held.as_fd(), Direction::ReadWrite);
+    fence.and_then(|fence| fence.state()).is_ok_and(|state| state == FenceState::Pending)
+}
+
 /// Writes zeros over the whole of it, and says whether nobody else can have seen that.
 fn clear(held: &HeapMemory, bytes: u64) -> bool {
+    // CPU access would wait for it, for as long as its driver or a client likes.
+    if is_device_at_work(held) {
+        return false;
+    }
     let cleared = (|| {
         let mapping: Mapping<ReadWrite> = Mapping::new(held.as_fd(), bytes)?;
         let access = CpuAccess::begin(held.as_fd(), Direction::Write)?;

@@ -59,6 +59,25 @@ fn memory_that_a_driver_holds_outlives_the_buffer() {
 }
 
 #[test]
+fn memory_that_a_driver_has_not_finished_with_is_not_used_again() {
+    if missing_any(VGEM_AND_FENCES) {
+        return;
+    }
+    let device = Device::start_with_policy("limit idle-seconds 3600");
+    let client = device.client(APP).with_session();
+    let buffer = client.allocate_one(&Descriptor::linear(4096)).handle;
+    client.vgem(Vgem::Import(buffer));
+    client.vgem(Vgem::Attach(buffer, true));
+    client.vgem(Vgem::Drop(buffer));
+    client.drop_buffer(buffer);
+    // Nothing waits for the driver, or it would be kept once that is done.
+    device.await_figures("it is closed", |now| (now.lingering, now.idle) == (0, 0));
+    let plain = client.allocate_one(&Descriptor::linear(4096)).handle;
+    client.drop_buffer(plain);
+    device.await_figures("the next one is cleared", |now| (now.idle, now.cleared) == (1, 1));
+}
+
+#[test]
 fn a_writing_driver_holds_readers_and_writers_until_it_is_done() {
     if missing_any(VGEM_AND_FENCES) {
         return;
