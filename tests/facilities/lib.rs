@@ -33,6 +33,8 @@ pub const WITHOUT: &str = "BERTH_WITHOUT";
 /// Something that some kernels have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Facility {
+    /// The kernel's Binder driver, with a node in `/dev`.
+    Binder,
     /// The dma-heap `system` (Linux 5.6), where buffers and images come from.
     DmaHeapSystem,
     /// A dma-heap of contiguous memory, under one of the names in [`CMA_HEAPS`].
@@ -64,7 +66,8 @@ pub enum Facility {
 
 impl Facility {
     /// All of them.
-    pub const ALL: [Facility; 12] = [
+    pub const ALL: [Facility; 13] = [
+        Facility::Binder,
         Facility::DmaHeapSystem,
         Facility::Cma,
         Facility::Ion,
@@ -82,6 +85,7 @@ impl Facility {
     /// Its name in [`WITHOUT`] and in reports.
     pub fn name(self) -> &'static str {
         match self {
+            Facility::Binder => "binder",
             Facility::DmaHeapSystem => "dma-heap-system",
             Facility::Cma => "cma",
             Facility::Ion => "ion",

@@ -15,6 +15,7 @@ pub const CMA_HEAPS: [&str; 4] = ["reserved", "linux,cma", "default-pool", "defa
 pub fn is_here(facility: Facility) -> bool {
     let exists = |path: &str| Path::new(path).exists();
     match facility {
+        Facility::Binder => exists("/dev/binder"),
         Facility::DmaHeapSystem => exists("/dev/dma_heap/system"),
         Facility::Cma => CMA_HEAPS.iter().any(|name| exists(&format!("/dev/dma_heap/{name}"))),
         Facility::Ion => exists("/dev/ion"),

@@ -18,6 +18,7 @@ mod guest_log;
 mod image;
 mod kernel;
 mod lane;
+mod libgbinder;
 mod libtest;
 mod machine;
 mod mirror;

@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 use anyhow::{ensure, Context, Result};
 use berth_facilities::{Facility, WITHOUT};
 
+use crate::cache::Cache;
 use crate::image::{self, Command as GuestCommand, Payload, Start};
 use crate::lane::{self, Choice, Kind, Lane, Machine};
 use crate::report::{Report, Tally};
 use crate::vm::{self, Prepared};
 use crate::workspace::{self, Executable, GUEST_TARGET};
-use crate::{aidl, libtest, machine, process};
+use crate::{aidl, libgbinder, libtest, machine, process};
 
 /// How long the tests of one stage may take on one lane.
 const LANE_TIMEOUT: Duration = Duration::from_secs(900);
@@ -172,7 +173,8 @@ fn drivers_in_the_vm(lane: Lane, vm: &Machine, filter: &[String]) -> Result<Tall
 fn in_the_vm(lane: Lane, vm: &Machine, filter: &[String]) -> Result<Tally> {
     let prepared = Prepared::new(lane)?;
     let packages = ["-p", "berth_service", "-p", "berthctl", "-p", END_TO_END];
-    let files = vm::programs(&packages)?;
+    let mut files = vm::programs(&packages)?;
+    files.extend(libgbinder::client(&Cache::open()?)?);
     // The tests themselves need no optimizer; what they test has had it.
     let tests = tests(&[END_TO_END], &["--target", GUEST_TARGET])?;
     let link = ("/vendor/bin/berth-allocator-service".to_owned(), image::SERVICE.to_owned());

@@ -14,6 +14,7 @@ mod dump;
 mod exhaustion;
 mod heaps;
 mod lane;
+mod libgbinder;
 mod limits;
 mod ownership;
 mod proc_truth;
