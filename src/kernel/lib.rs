@@ -23,6 +23,7 @@ pub mod meminfo;
 pub mod pipe;
 pub mod pressure;
 pub mod random;
+pub mod robust_list;
 pub mod sync_file;
 pub mod thread_priority;
 pub mod udmabuf;

@@ -8,6 +8,11 @@
 
 #![deny(unsafe_op_in_unsafe_fn)]
 
+pub mod block;
+pub mod presence;
+
+mod atomics;
 mod doorbell;
+mod futex;
 
 pub use doorbell::{Doorbell, NotRung};
