@@ -37,6 +37,8 @@ pub struct Buffer {
     inode: i64,
     flags: i32,
     access: Access,
+    owner_id: i64,
+    receipt: i64,
     fd: OwnedFd,
     second: Option<OwnedFd>,
     /// Sealed through this handle.
@@ -78,9 +80,10 @@ impl Buffer {
         let mut assembled = Vec::with_capacity(buffers.len());
         let mut first_error = None;
         // Each is freed on every way out from here, those after a bad one too.
-        for AllocatedBuffer { id, device, inode, flags, fd, secondFd: second } in buffers {
+        for AllocatedBuffer { id, device, inode, flags, fd, secondFd: second, receipt } in buffers {
             let access = Access::READ_WRITE;
-            let parts = Parts { id, device, inode, flags, access, fd, second };
+            let parts =
+                Parts { id, device, inode, flags, access, fd, second, owner_id: id, receipt };
             match Buffer::assemble(Some(session), &kind, parts) {
                 Ok(buffer) => assembled.push(buffer),
                 Err(error) => first_error = first_error.or(Some(error)),
@@ -92,20 +95,34 @@ impl Buffer {
     /// One buffer from the service's answer, to be freed in a session if it has its place there.
     pub(crate) fn of_answer(place: Option<&Session>, answer: AidlBuffer) -> Result<Buffer, Error> {
         let AidlBuffer { info, fd, secondFd: second } = answer;
-        let Info { id, descriptor, layout, device, inode, flags, access } = info;
+        let Info { id, descriptor, layout, device, inode, flags, access, ownerId, receipt } = info;
         let kind = Arc::new(Kind { descriptor, layout });
-        let parts = Parts { id, device, inode, flags, access, fd, second };
+        let parts =
+            Parts { id, device, inode, flags, access, fd, second, owner_id: ownerId, receipt };
         Buffer::assemble(place, &kind, parts)
     }
 
     fn assemble(place: Option<&Session>, kind: &Arc<Kind>, parts: Parts) -> Result<Buffer, Error> {
-        let Parts { id, device, inode, flags, access, fd, second } = parts;
+        let Parts { id, device, inode, flags, access, fd, second, owner_id, receipt } = parts;
         // From here on it is freed on every way out.
         let place = place.map(|session| Place { session: session.clone(), id, kept: false });
         let fd = fd.ok_or_else(|| Error::BadAnswer(format!("no descriptor for buffer {id}")))?;
         let (fd, second) = (OwnedFd::from(fd), second.map(OwnedFd::from));
         let (kind, sealed) = (kind.clone(), AtomicBool::new(false));
-        let buffer = Buffer { id, kind, device, inode, flags, access, fd, second, sealed, place };
+        let buffer = Buffer {
+            id,
+            kind,
+            device,
+            inode,
+            flags,
+            access,
+            owner_id,
+            receipt,
+            fd,
+            second,
+            sealed,
+            place,
+        };
         buffer.check_size(buffer.fd.as_fd())?;
         if let Some(second) = &buffer.second {
             buffer.check_size(second.as_fd())?;
@@ -163,6 +180,8 @@ impl Buffer {
             inode: self.inode,
             flags: self.flags | self.sealed_flag(),
             access: self.access(),
+            ownerId: self.owner_id,
+            receipt: self.receipt,
         }
     }
 
@@ -240,6 +259,8 @@ struct Parts {
     inode: i64,
     flags: i32,
     access: Access,
+    owner_id: i64,
+    receipt: i64,
     fd: Option<ParcelFileDescriptor>,
     second: Option<ParcelFileDescriptor>,
 }

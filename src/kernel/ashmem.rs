@@ -140,6 +140,21 @@ impl Ashmem {
         Ok(Ashmem(fd))
     }
 
+    /// Takes a descriptor that somebody sent for a region, whatever it is. Its size and name are fixed
+    /// from here on. No file system is asked before it is known for ashmem.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it is none.
+    pub fn adopt(fd: OwnedFd) -> Result<Ashmem, KernelError> {
+        let none = || KernelError::new("adopt ashmem: it is none", Errno::EINVAL);
+        // Only ashmem's fdinfo has the field, and only when it was mapped.
+        inode(fd.as_fd())?.ok_or_else(none)?;
+        size_of(fd.as_fd())?.ok_or_else(none)?;
+        fix(fd.as_fd())?;
+        Ok(Ashmem(fd))
+    }
+
     /// The size in bytes that was asked for.
     pub fn size(&self) -> Result<u64, KernelError> {
         size(self.as_fd()).map_err(KernelError::context(|| "size of an ashmem region".to_owned()))

@@ -6,9 +6,12 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::libc::c_char;
 use nix::NixPath;
 
+use crate::descriptor::AccessMode;
+use crate::fdinfo;
 use crate::{identity, KernelError};
 
 /// The longest name that the kernel keeps, in bytes: `DMA_BUF_NAME_LEN` less the final NUL.
@@ -31,6 +34,29 @@ impl DmaBuf {
     /// A descriptor that a heap just returned.
     pub(crate) fn of_heap(fd: OwnedFd) -> DmaBuf {
         DmaBuf(fd)
+    }
+
+    /// Takes a descriptor that somebody sent for a dma-buf, whatever it is, and says who exported it.
+    /// No file system is asked.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it is none, or may not be read and written.
+    pub fn adopt(fd: OwnedFd) -> Result<(DmaBuf, String), KernelError> {
+        let refuse =
+            |what: &str| KernelError::new(format!("adopt a dma-buf: {what}"), Errno::EINVAL);
+        let exporter = fdinfo::exporter(fd.as_fd())?.ok_or_else(|| refuse("it is none"))?;
+        let access = AccessMode::of(fd.as_fd())?;
+        if !access.reads || !access.writes {
+            return Err(refuse("it may not be read and written"));
+        }
+        Ok((DmaBuf(fd), exporter))
+    }
+
+    /// Who exported it: [`DmaBufInfo::exporter`](fdinfo::DmaBufInfo::exporter).
+    pub fn exporter(&self) -> Result<String, KernelError> {
+        let none = || KernelError::new("exporter of a dma-buf", Errno::EINVAL);
+        fdinfo::exporter(self.as_fd())?.ok_or_else(none)
     }
 
     /// The size in bytes, a multiple of the page size.

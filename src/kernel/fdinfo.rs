@@ -84,6 +84,21 @@ pub fn holders(fd: BorrowedFd<'_>) -> Result<Option<u64>, KernelError> {
     find()?.ok_or_else(|| KernelError::new(operation(), Errno::E2BIG))
 }
 
+/// Who exported a dma-buf, for a descriptor that anybody may have sent: `None` if it is none. It reads
+/// no more than [`holders`] does, and removes locks as that does.
+pub fn exporter(fd: BorrowedFd<'_>) -> Result<Option<String>, KernelError> {
+    if holders(fd)?.is_none() {
+        return Ok(None);
+    }
+    let path = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
+    let read = File::open(&path).and_then(|file| {
+        let mut text = Vec::new();
+        file.take((CHUNK_BYTES * MOST_CHUNKS) as u64).read_to_end(&mut text).map(|_| text)
+    });
+    let text = read.map_err(KernelError::io(|| format!("read {path}")))?;
+    Ok(DmaBufInfo::parse(&String::from_utf8_lossy(&text)).map(|info| info.exporter))
+}
+
 /// Removes the locks that belong to an open file (`F_OFD_SETLK`, fcntl(2)), whoever put them on it.
 fn remove_locks(fd: BorrowedFd<'_>) -> Result<(), KernelError> {
     let whole = flock {

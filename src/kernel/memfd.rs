@@ -4,7 +4,7 @@
 //! memfd: anonymous memory by descriptor whose size can be fixed by seals (Linux 3.17 and later,
 //! memfd_create(2)).
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -12,8 +12,8 @@ pub use nix::fcntl::SealFlag;
 use nix::fcntl::{fcntl, FcntlArg};
 use nix::libc::{self, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE};
 use nix::sys::memfd::{memfd_create, MemFdCreateFlag};
-use nix::sys::stat::{fchmod, Mode};
-use nix::unistd::ftruncate;
+use nix::sys::stat::{fchmod, fstat, Mode, SFlag};
+use nix::unistd::{ftruncate, geteuid};
 use nix::NixPath;
 
 use crate::{identity, page_size, KernelError};
@@ -52,6 +52,37 @@ impl Memfd {
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
         fcntl(fd.as_raw_fd(), FcntlArg::F_ADD_SEALS(seals)).map_err(refuse)?;
         Ok(Memfd(fd))
+    }
+
+    /// A memfd of this process's uid that was made as [`create`](Memfd::create) makes them, by this
+    /// process or another, given a descriptor of it of whatever access: it can neither shrink nor
+    /// grow, and nobody else could make one like it. What `fd` is open on need not be trusted; no file
+    /// system is asked before it is known to be the kernel's own.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for anything else, and `EACCES` for another uid's.
+    pub fn adopt(fd: BorrowedFd<'_>) -> Result<Memfd, KernelError> {
+        let refuse =
+            |what: String, errno| KernelError::new(format!("adopt a memfd: {what}"), errno);
+        let fixed = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
+        let seals = seals(fd).map_err(|error| refuse("not sealed".to_owned(), error.errno))?;
+        if !seals.contains(fixed) {
+            return Err(refuse(format!("seals {:#x}", seals.bits()), Errno::EINVAL));
+        }
+        // What has seals is in memory: fstat asks nobody's file system.
+        let status = fstat(fd.as_raw_fd()).map_err(|errno| refuse("fstat".to_owned(), errno))?;
+        let (kind, mode) = (status.st_mode & SFlag::S_IFMT.bits(), status.st_mode & 0o777);
+        if kind != SFlag::S_IFREG.bits() || mode != 0o600 {
+            return Err(refuse(format!("mode {mode:#o}"), Errno::EINVAL));
+        }
+        if status.st_uid != geteuid().as_raw() {
+            return Err(refuse(format!("of uid {}", status.st_uid), Errno::EACCES));
+        }
+        // A new open file: what was sent may be open to read only.
+        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        let opened = OpenOptions::new().read(true).write(true).open(path).map(OwnedFd::from);
+        opened.map(Memfd).map_err(KernelError::io(|| "re-open a memfd".to_owned()))
     }
 
     /// Gives all of its pages back to the kernel, for everybody: who has it mapped reads zeros from
@@ -205,6 +236,39 @@ mod tests {
         mapping.write(0, b"again").unwrap();
         memfd.seal_future_writes().unwrap();
         assert_eq!(memfd.punch().unwrap_err().errno, Errno::EPERM);
+    }
+
+    #[test]
+    fn a_memfd_is_adopted_by_whatever_descriptor_and_can_be_written_then() {
+        let memfd = Memfd::create("adopted", 4096).unwrap();
+        let reader = memfd.open_read_only().unwrap();
+        for fd in [memfd.as_fd(), reader.as_fd()] {
+            let adopted = Memfd::adopt(fd).unwrap();
+            let identity = identity::Identity::of(adopted.as_fd()).unwrap();
+            assert_eq!(identity, identity::Identity::of(memfd.as_fd()).unwrap());
+            assert_eq!(File::from(OwnedFd::from(adopted)).write(b"x").unwrap(), 1);
+        }
+        memfd.seal_future_writes().unwrap();
+        Memfd::adopt(reader.as_fd()).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_memfd_of_ours_is_not_adopted() {
+        let open = |flags| {
+            let name = std::ffi::CString::new("any").unwrap();
+            memfd_create(&name, flags | MemFdCreateFlag::MFD_CLOEXEC).unwrap()
+        };
+        let loose = open(MemFdCreateFlag::MFD_ALLOW_SEALING);
+        assert_eq!(Memfd::adopt(loose.as_fd()).unwrap_err().errno, Errno::EINVAL);
+        let unsealable = open(MemFdCreateFlag::empty());
+        assert_eq!(Memfd::adopt(unsealable.as_fd()).unwrap_err().errno, Errno::EINVAL);
+        let fixed = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
+        fcntl(loose.as_raw_fd(), FcntlArg::F_ADD_SEALS(fixed)).unwrap();
+        let error = Memfd::adopt(loose.as_fd()).unwrap_err();
+        assert!(error.to_string().contains("mode"), "everybody could open it: {error}");
+        let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        Memfd::adopt(socket.as_fd()).unwrap_err();
+        Memfd::adopt(File::open("/").unwrap().as_fd()).unwrap_err();
     }
 
     #[test]

@@ -202,6 +202,18 @@ impl Accounts {
         let over = Refusal::TooLarge { asked: bytes_each, limit: self.limits.buffer_bytes };
         let bytes = bytes_each.checked_mul(count).ok_or(over)?;
         self.check_reserve(bytes)?;
+        self.admit_taken(uid, bytes, descriptors_each, count)
+    }
+
+    /// The same of memory that is taken from the system already: `bytes` in all. The reserve would not
+    /// be smaller for it.
+    pub(crate) fn admit_taken(
+        self: &Arc<Self>,
+        uid: u32,
+        bytes: u64,
+        descriptors_each: u64,
+        count: u64,
+    ) -> Result<Charge, Refusal> {
         let descriptors = descriptors_each.saturating_mul(count);
         let amount = Used { bytes, buffers: count, descriptors, sessions: 0 };
         let (limits, own_limits) = (&self.limits, self.limits_of(uid));
@@ -337,6 +349,23 @@ impl Charge {
         if !std::mem::replace(&mut self.lingers, true) {
             lock(&self.accounts.books).lingering.add(self.amount);
         }
+    }
+
+    /// Notes that what is paid for is a session's again.
+    pub(crate) fn revive(&mut self) {
+        if std::mem::replace(&mut self.lingers, false) {
+            lock(&self.accounts.books).lingering.subtract(self.amount);
+        }
+    }
+
+    /// Gives the amount back; the booking is of nothing from here on.
+    pub(crate) fn waive(&mut self) {
+        drop(self.split_all());
+    }
+
+    fn split_all(&mut self) -> Charge {
+        let amount = std::mem::take(&mut self.amount);
+        Charge { accounts: self.accounts.clone(), uid: self.uid, amount, lingers: self.lingers }
     }
 
     /// Splits the booking of one buffer off, of so many bytes and descriptors.
@@ -500,6 +529,30 @@ mod tests {
         drop(charge);
         assert_eq!(accounts.lingering(), Used::default());
         assert!(accounts.admit(1, 100, 1, 1).is_ok());
+    }
+
+    #[test]
+    fn what_is_revived_is_live_and_what_is_waived_is_nobodys() {
+        let accounts = accounts();
+        let mut charge = accounts.admit(1, 60, 1, 1).unwrap();
+        charge.linger();
+        charge.revive();
+        charge.revive();
+        assert_eq!((accounts.live().bytes, accounts.lingering().bytes), (60, 0));
+        charge.linger();
+        charge.waive();
+        assert_eq!((accounts.service(), accounts.lingering()), Default::default());
+        drop(charge);
+        assert_eq!((accounts.service(), accounts.lingering()), Default::default());
+    }
+
+    #[test]
+    fn memory_that_is_taken_already_is_admitted_below_the_reserve_and_within_limits() {
+        let limits = Limits { reserve_bytes: u64::MAX / 2, ..limits() };
+        let accounts = Arc::new(Accounts::new(limits, BTreeMap::new()));
+        let _held = accounts.admit_taken(1, 100, 1, 1).unwrap();
+        let refusal = accounts.admit_taken(1, 1, 1, 1).unwrap_err();
+        assert_eq!(refusal.code(), AllocatorError::QUOTA_EXCEEDED);
     }
 
     #[test]

@@ -18,6 +18,8 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     IAllocator::{self, BnAllocator},
     IAllocatorCallback::IAllocatorCallback,
     IAllocatorSession::{BnAllocatorSession, IAllocatorSession},
+    ReattachEntry::ReattachEntry,
+    ReattachResult::ReattachResult,
     SessionConfig::SessionConfig,
     SessionStats::SessionStats,
     ShareOptions::ShareOptions,
@@ -130,7 +132,24 @@ impl SessionObject {
             let message = format!("READ_WRITE of buffer {id}, which this session may only read");
             return Err(Refusal::Unsupported(message));
         }
-        wire::buffer(id, holding, access, holding.memory.open(access)?)
+        let receipt = self.service.receipt(&self.session, id, holding);
+        wire::buffer(id, holding, access, holding.memory.open(access)?, receipt)
+    }
+
+    fn info(&self, id: i64, holding: &Holding) -> BufferInfo {
+        let receipt = self.service.receipt(&self.session, id, holding);
+        BufferInfo { receipt, ..wire::info(id, holding) }
+    }
+
+    /// What an entry's holder learns of it; a refusal counts as one.
+    fn result(&self, result: Result<u64, Refusal>) -> ReattachResult {
+        match result {
+            Ok(tokens) => wire::reattached(tokens),
+            Err(refusal) => {
+                self.service.counters.refusals.count(refusal.code());
+                ReattachResult { error: refusal.code().0, message: refusal.to_string(), tokens: 0 }
+            }
+        }
     }
 
     fn acquire_buffer(&self, uid: u32, token: &ShareToken) -> Result<Buffer, Refusal> {
@@ -170,6 +189,11 @@ impl IAllocatorSession for SessionObject {
         self.answer(self.service.seal(&self.session, id))
     }
 
+    fn reattach(&self, entries: &[ReattachEntry]) -> hal_binder::Result<Vec<ReattachResult>> {
+        let results = self.answer(self.service.reattach(&self.session, entries))?;
+        Ok(results.into_iter().map(|result| self.result(result)).collect())
+    }
+
     fn trim(&self) -> hal_binder::Result<i64> {
         // That the session is open, like every call but close.
         self.answer(self.session.held().map(|_| {
@@ -180,7 +204,7 @@ impl IAllocatorSession for SessionObject {
 
     fn list(&self, after_id: i64) -> hal_binder::Result<Vec<BufferInfo>> {
         let part = self.session.list(after_id, IAllocator::MAX_BATCH as usize);
-        self.answer(part.map(|part| part.iter().map(|(id, h)| wire::info(*id, h)).collect()))
+        self.answer(part.map(|part| part.iter().map(|(id, h)| self.info(*id, h)).collect()))
     }
 
     fn share(&self, id: i64, options: &ShareOptions) -> hal_binder::Result<ShareToken> {

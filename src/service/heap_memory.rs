@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use berth_kernel::ashmem::Ashmem;
+use berth_kernel::ashmem::{self, Ashmem};
 use berth_kernel::dma_buf::{self, DmaBuf};
 use berth_kernel::fdinfo;
 use berth_kernel::identity::Identity;
@@ -13,6 +13,7 @@ use berth_kernel::memfd::Memfd;
 use berth_kernel::KernelError;
 use nix::errno::Errno;
 
+use crate::receipts::Mark;
 use crate::refusal::Refusal;
 
 /// What a request wants to see of memory.
@@ -71,6 +72,27 @@ impl HeapMemory {
             HeapMemory::Ashmem(_) => Ok(None),
             _ => Identity::of(self.as_fd()).map(Some),
         }
+    }
+
+    /// What the descriptors stand for that are handed out, of those who may only read or of all
+    /// others; `None` where the kernel does not tell. `first` is its [`identity`](Self::identity).
+    pub(crate) fn marks(
+        &self,
+        first: Option<Identity>,
+        reads_only: bool,
+    ) -> Result<Option<(Mark, Option<Mark>)>, KernelError> {
+        let of = |fd: BorrowedFd<'_>| Identity::of(fd).map(Mark::Identity);
+        let first = match self {
+            HeapMemory::Ashmem(region) => ashmem::inode(region.as_fd())?.map(Mark::Ashmem),
+            HeapMemory::DmaBufWithView(_, view) if reads_only => Some(of(view.as_fd())?),
+            _ => first.map(Mark::Identity),
+        };
+        let second = match self {
+            HeapMemory::DmaBufWithView(_, view) if !reads_only => Some(of(view.as_fd())?),
+            HeapMemory::MemfdWithDmaBuf(_, buffer) if !reads_only => Some(of(buffer.as_fd())?),
+            _ => None,
+        };
+        Ok(first.map(|first| (first, second)))
     }
 
     /// New descriptors to read and write.

@@ -93,6 +93,11 @@ impl Heaps {
         self.heaps.iter().map(Arc::as_ref)
     }
 
+    /// The one of exactly this name.
+    pub(crate) fn of_name(&self, name: &str) -> Option<&Arc<Heap>> {
+        self.heaps.iter().find(|heap| heap.name == name)
+    }
+
     /// The names of all of them.
     pub(crate) fn names(&self) -> String {
         let names: Vec<&str> = self.iter().map(|heap| heap.name.as_str()).collect();

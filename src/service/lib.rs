@@ -9,7 +9,9 @@
 //! asks the kernel and gives `heap_memory`, `session` is the table of what one client holds, `tokens`
 //! are the rights to take part in a buffer of another. Sessions end on the thread of `reaper`, news
 //! goes out on the thread of `notices`, so that no client waits for another, and `heap_watch` is the
-//! thread that sees heaps come and go. `dump` shows it all. `policy` is what the device says of its
+//! thread that sees heaps come and go. When a service dies its clients keep the books: each buffer has
+//! one of `receipts`, by which `reattach` proves it to the service that follows, and `restored` is what
+//! came back so. `dump` shows it all. `policy` is what the device says of its
 //! heaps and limits, `heap_class` what the heaps' names say.
 //!
 //! No lock is held across a system call that allocates, a close, or a call to a client.
@@ -32,12 +34,16 @@ mod notices;
 mod operations;
 pub mod policy;
 mod pressure;
+mod proof;
 mod reaper;
+mod reattach;
+pub mod receipts;
 mod reclaimer;
 mod recycler;
 mod refusal;
 mod refusals;
 mod request;
+mod restored;
 mod service;
 mod session;
 mod shelf;

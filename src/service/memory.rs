@@ -16,8 +16,10 @@ use crate::heap::Heap;
 use crate::heap_memory::{HeapMemory, Opened};
 use crate::heaps::Choice;
 use crate::lock::lock;
+use crate::receipts::{Facts, Receipts};
 use crate::refusal::Refusal;
 use crate::request::Request;
+use crate::session::Role;
 
 /// A buffer of a session: the session's id and the buffer's in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,9 +42,13 @@ pub(crate) struct Memory {
     pub(crate) heap: Arc<Heap>,
     pub(crate) fallback: bool,
     pub(crate) since: Instant,
-    uid: u32,
     /// It had been another's, and was cleared.
     pub(crate) recycled: bool,
+    /// It is from before this service started, when somebody else may have been its owner: so it
+    /// becomes nobody else's.
+    pub(crate) restored: bool,
+    /// Its id with its owner; 0 of memory that was handed out to nobody.
+    pub(crate) owner: i64,
     sealed: AtomicBool,
     held: HeapMemory,
     charge: Mutex<Charge>,
@@ -54,7 +60,29 @@ pub(crate) struct Memory {
 struct Sharing {
     /// The owner gave the memory up: nobody new may take part.
     ended: bool,
-    takers: Vec<Place>,
+    takers: Vec<Taker>,
+}
+
+/// A session that takes part.
+#[derive(Debug, Clone, Copy)]
+struct Taker {
+    place: Place,
+    /// The public half of the token that let it in.
+    token: u64,
+}
+
+/// Memory that a former service gave, and is proven.
+pub(crate) struct Former {
+    pub(crate) request: Arc<Request>,
+    pub(crate) heap: Arc<Heap>,
+    pub(crate) held: HeapMemory,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) bytes: u64,
+    pub(crate) fallback: bool,
+    pub(crate) recycled: bool,
+    pub(crate) sealed: bool,
+    /// Its id with its owner.
+    pub(crate) owner: i64,
 }
 
 impl Memory {
@@ -100,12 +128,52 @@ impl Memory {
             fallback: choice.fallback,
             since: Instant::now(),
             recycled,
+            restored: false,
+            owner: 0,
             sealed: AtomicBool::new(false),
             held,
-            uid: charge.uid(),
             charge: Mutex::new(charge),
             sharing: Mutex::default(),
         }
+    }
+
+    /// Memory of a former service. `charge` is for it; without an owner, who is still to come, it is
+    /// as if he had given it up.
+    pub(crate) fn restore(former: Former, charge: Charge, has_owner: bool) -> Memory {
+        let Former { request, heap, held, identity, bytes, fallback, recycled, sealed, owner } =
+            former;
+        let choice = Choice { heap: &heap, fallback };
+        let memory = Memory::of(&request, choice, held, identity, bytes, charge, recycled);
+        lock(&memory.sharing).ended = !has_owner;
+        memory.sealed.store(sealed, Ordering::Relaxed);
+        Memory { restored: true, owner, ..memory }
+    }
+
+    /// The same memory with the id that its owner knows it by.
+    pub(crate) fn owned_as(self, id: i64) -> Memory {
+        Memory { owner: id, ..self }
+    }
+
+    /// The receipt for a session that holds it, 0 if there can be none.
+    pub(crate) fn receipt(&self, receipts: &Receipts, uid: u32, id: i64, role: &Role) -> i64 {
+        let taken = match role {
+            Role::Owner(_) => None,
+            Role::Taker(taken) => Some(*taken),
+        };
+        let reads_only = taken.is_some_and(|taken| taken.reads_only);
+        let Ok(Some(marks)) = self.held.marks(self.identity, reads_only) else { return 0 };
+        receipts.of(&Facts {
+            uid,
+            id,
+            owner: self.owner,
+            taken,
+            marks,
+            bytes: self.bytes,
+            heap: &self.heap.name,
+            fallback: self.fallback,
+            recycled: self.recycled,
+            request: &self.request,
+        })
     }
 
     /// Notes that no session holds it any more.
@@ -168,25 +236,57 @@ impl Memory {
 
     /// The uid that pays.
     pub(crate) fn uid(&self) -> u32 {
-        self.uid
+        lock(&self.charge).uid()
     }
 
-    /// Notes that another session takes part; false if the owner has given the memory up.
-    pub(crate) fn join(&self, place: Place) -> bool {
+    /// Notes that another session takes part, by a token; false if the owner has given the memory up.
+    pub(crate) fn join(&self, place: Place, token: u64) -> bool {
         let mut sharing = lock(&self.sharing);
         if !sharing.ended {
-            sharing.takers.push(place);
+            sharing.takers.push(Taker { place, token });
         }
         !sharing.ended
+    }
+
+    /// Notes that a session takes part that did before this service started, whatever the owner does.
+    /// False if it is there already.
+    pub(crate) fn rejoin(&self, place: Place, token: u64) -> bool {
+        let mut sharing = lock(&self.sharing);
+        if sharing.takers.iter().any(|taker| taker.place.buffer == place.buffer) {
+            return false;
+        }
+        sharing.takers.push(Taker { place, token });
+        lock(&self.charge).revive();
+        true
+    }
+
+    /// Gives the memory to its owner, who comes late and pays from here on. Gives the charge of whoever
+    /// paid until now, or, as an error, his own if he has the memory already.
+    pub(crate) fn adopt(&self, charge: Charge) -> Result<Charge, Charge> {
+        let mut sharing = lock(&self.sharing);
+        if !sharing.ended {
+            return Err(charge);
+        }
+        sharing.ended = false;
+        Ok(std::mem::replace(&mut *lock(&self.charge), charge))
+    }
+
+    /// Lets nobody pay for it: it is in the books as another's.
+    pub(crate) fn waive(&self) {
+        lock(&self.charge).waive();
+    }
+
+    /// How many of those that take part came by a token.
+    pub(crate) fn takers_by(&self, token: u64) -> usize {
+        lock(&self.sharing).takers.iter().filter(|taker| taker.token == token).count()
     }
 
     /// Notes that a session takes part no longer.
     pub(crate) fn leave(&self, place: Place) {
         let mut sharing = lock(&self.sharing);
-        sharing.takers.retain(|taker| *taker != place);
-        let nobody_is_left = sharing.ended && sharing.takers.is_empty();
-        drop(sharing);
-        if nobody_is_left {
+        sharing.takers.retain(|taker| taker.place != place);
+        // Within the lock: whoever takes part again undoes it.
+        if sharing.ended && sharing.takers.is_empty() {
             self.give_up();
         }
     }
@@ -195,7 +295,7 @@ impl Memory {
     pub(crate) fn end_sharing(&self) -> Vec<Place> {
         let mut sharing = lock(&self.sharing);
         sharing.ended = true;
-        sharing.takers.clone()
+        sharing.takers.iter().map(|taker| taker.place).collect()
     }
 
     /// Whether the owner gave it up; sessions that take part may hold it still.

@@ -96,6 +96,28 @@ impl Reclaimer {
         self.news.notify_one();
     }
 
+    /// Takes memory whose owner has not come back after a restart. The contents stay with those who
+    /// hold it.
+    pub(crate) fn watch(&self, orphan: Arc<Memory>) {
+        lock(&self.lists).fresh.push_back(GivenUp {
+            memory: orphan,
+            reusable: false,
+            revoke: false,
+            next_look: Instant::now(),
+            pause: FIRST_PAUSE,
+        });
+        self.news.notify_one();
+    }
+
+    /// Leaves memory alone whose owner has come back.
+    pub(crate) fn forget(&self, memory: &Arc<Memory>) {
+        // Not while it is out of the lists: it would be put back.
+        let _proving = lock(&self.proving);
+        let mut lists = lock(&self.lists);
+        lists.fresh.retain(|one| !Arc::ptr_eq(&one.memory, memory));
+        lists.lingering.retain(|one| !Arc::ptr_eq(&one.memory, memory));
+    }
+
     /// Says that somebody let go of memory that may have been given up.
     pub(crate) fn look_again(&self) {
         let now = Instant::now();
@@ -182,7 +204,11 @@ impl Reclaimer {
     fn prove(&self, batch: Vec<GivenUp>) -> Vec<Gone> {
         let (mut gone, mut held) = (Vec::new(), Vec::new());
         for GivenUp { memory, reusable, revoke, next_look, pause } in batch {
-            let reusable = reusable && !memory.request.no_pool;
+            if !memory.is_given_up() {
+                // Its owner has come back.
+                continue;
+            }
+            let reusable = reusable && !memory.request.no_pool && !memory.restored;
             if revoke {
                 memory.revoke();
             }

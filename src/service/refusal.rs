@@ -81,6 +81,14 @@ pub(crate) enum Refusal {
     NotFound(i64),
     #[error("bad token")]
     BadToken,
+    #[error("bad receipt: {0}")]
+    BadReceipt(String),
+    #[error("not the memory: {0}")]
+    NotTheMemory(String),
+    #[error("already attached: {0}")]
+    AlreadyAttached(String),
+    #[error("owner missing: nobody has presented buffer {0} as its owner yet")]
+    OwnerMissing(i64),
     #[error("session closed")]
     SessionClosed,
     #[error("internal error: {0}")]
@@ -107,6 +115,10 @@ impl Refusal {
             Refusal::HeapRefused { .. } => AllocatorError::HEAP_REFUSED,
             Refusal::NotFound(_) => AllocatorError::NOT_FOUND,
             Refusal::BadToken => AllocatorError::BAD_TOKEN,
+            Refusal::BadReceipt(_) => AllocatorError::BAD_RECEIPT,
+            Refusal::NotTheMemory(_) => AllocatorError::NOT_THE_MEMORY,
+            Refusal::AlreadyAttached(_) => AllocatorError::ALREADY_ATTACHED,
+            Refusal::OwnerMissing(_) => AllocatorError::OWNER_MISSING,
             Refusal::SessionClosed => AllocatorError::SESSION_CLOSED,
             Refusal::Internal(_) => AllocatorError::INTERNAL,
         }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::AllocatorError::AllocatorError;
 
 /// Every code, by its name in the interface, which the `Debug` text of an AIDL enum need not be.
-const CAUSES: [(AllocatorError, &str); 16] = [
+const CAUSES: [(AllocatorError, &str); 20] = [
     (AllocatorError::BAD_DESCRIPTOR, "BAD_DESCRIPTOR"),
     (AllocatorError::BAD_ARGUMENT, "BAD_ARGUMENT"),
     (AllocatorError::TOO_LARGE, "TOO_LARGE"),
@@ -25,6 +25,10 @@ const CAUSES: [(AllocatorError, &str); 16] = [
     (AllocatorError::BAD_TOKEN, "BAD_TOKEN"),
     (AllocatorError::SESSION_CLOSED, "SESSION_CLOSED"),
     (AllocatorError::INTERNAL, "INTERNAL"),
+    (AllocatorError::BAD_RECEIPT, "BAD_RECEIPT"),
+    (AllocatorError::NOT_THE_MEMORY, "NOT_THE_MEMORY"),
+    (AllocatorError::ALREADY_ATTACHED, "ALREADY_ATTACHED"),
+    (AllocatorError::OWNER_MISSING, "OWNER_MISSING"),
 ];
 
 /// A count for each of them, in their order.
@@ -64,7 +68,7 @@ mod tests {
         for (times, code) in codes.iter().enumerate() {
             (0..=times).for_each(|_| refusals.count(*code));
         }
-        assert_eq!(refusals.total(), 16 * 17 / 2);
+        assert_eq!(refusals.total(), 20 * 21 / 2);
         for ((name, times), code) in refusals.by_cause().zip(codes) {
             assert_eq!(times, code.0 as u64, "{name}");
         }

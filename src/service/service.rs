@@ -28,12 +28,15 @@ use crate::notices::Notices;
 use crate::operations::Operations;
 use crate::policy::{Policy, UidLimits};
 use crate::pressure::{self, Level};
+use crate::proof::Exporters;
 use crate::reaper::{Cause, Reaper};
+use crate::receipts::{self, Receipts, Taken};
 use crate::reclaimer::Reclaimer;
 use crate::recycler::Recycler;
 use crate::refusal::Refusal;
 use crate::refusals::Refusals;
 use crate::request::{checked_name, Request};
+use crate::restored::Restored;
 use crate::session::{Holding, Role, Session, SessionLimits};
 use crate::size_class::size_class;
 use crate::tokens::{Permit, Tokens};
@@ -66,6 +69,8 @@ pub(crate) struct Fresh {
     pub(crate) id: i64,
     pub(crate) memory: Arc<Memory>,
     pub(crate) opened: Opened,
+    /// See [`Receipts`].
+    pub(crate) receipt: i64,
 }
 
 /// The allocator.
@@ -78,6 +83,11 @@ pub struct Service {
     pub(crate) operations: Operations,
     pub(crate) reaper: Arc<Reaper>,
     pub(crate) reclaimer: Arc<Reclaimer>,
+    /// What a service that follows this one needs to know.
+    pub(crate) receipts: Arc<Receipts>,
+    /// What came back from the service before this one.
+    pub(crate) restored: Restored,
+    pub(crate) exporters: Exporters,
     policy: Arc<Policy>,
     page_bytes: u64,
     notices: Notices,
@@ -95,19 +105,31 @@ impl Service {
         let descriptors = descriptor_limit::raise().map_err(io::Error::other)?;
         let limits = Limits::of_machine(memory.total, descriptors);
         let (limits, uids) = policy.limits_on(limits, memory.total).map_err(io::Error::other)?;
-        Service::assemble(limits, uids, policy)
+        let random = Random::open().map_err(io::Error::other)?;
+        let receipts = Receipts::load(receipts::path().as_deref(), &random);
+        Service::assemble(limits, uids, policy, receipts.map_err(io::Error::other)?)
     }
 
     /// Builds the service with limits of the caller's choice.
     pub fn with_limits(limits: Limits) -> io::Result<Arc<Service>> {
-        Service::assemble(limits, BTreeMap::new(), Policy::default())
+        let random = Random::open().map_err(io::Error::other)?;
+        let receipts = Receipts::fresh(&random).map_err(io::Error::other)?;
+        Service::assemble(limits, BTreeMap::new(), Policy::default(), receipts)
+    }
+
+    /// The same, following the service whose receipts these are.
+    #[cfg(test)]
+    pub(crate) fn following(receipts: Receipts, limits: Limits) -> io::Result<Arc<Service>> {
+        Service::assemble(limits, BTreeMap::new(), Policy::default(), receipts)
     }
 
     fn assemble(
         limits: Limits,
         uids: BTreeMap<u32, UidLimits>,
         policy: Policy,
+        receipts: Receipts,
     ) -> io::Result<Arc<Service>> {
+        let receipts = Arc::new(receipts);
         let (reaper, reports) = Reaper::new();
         // From here on changes are noticed, so that none is missed.
         let nodes = heap_watch::Nodes::watch();
@@ -118,7 +140,7 @@ impl Service {
         let service = Arc::new(Service {
             heaps: Mutex::new(Arc::new(heaps)),
             accounts: Arc::new(Accounts::new(limits, uids)),
-            tokens: Tokens::new(Random::open().map_err(io::Error::other)?),
+            tokens: Tokens::new(Random::open().map_err(io::Error::other)?, receipts.clone()),
             counters: Counters::default(),
             operations: Operations::new(),
             reaper: Arc::new(reaper),
@@ -127,7 +149,10 @@ impl Service {
             page_bytes: page_size(),
             notices: Notices::start()?,
             pressure: AtomicU32::new(Level::Normal as u32),
-            next_id: AtomicI64::new(1),
+            next_id: AtomicI64::new(receipts.first_id()),
+            receipts,
+            restored: Restored::default(),
+            exporters: Exporters::default(),
             sessions: Mutex::default(),
         });
         Reaper::start(reports, Arc::downgrade(&service))?;
@@ -167,7 +192,7 @@ impl Service {
         self.heaps().candidates(&request).map(drop)
     }
 
-    fn check(&self, descriptor: &BufferDescriptor) -> Result<Request, Refusal> {
+    pub(crate) fn check(&self, descriptor: &BufferDescriptor) -> Result<Request, Refusal> {
         Request::check(descriptor, &self.policy.strides, self.max_buffer_bytes())
     }
 
@@ -279,18 +304,29 @@ impl Service {
                 Some(held) => Memory::reuse(request, choice, held, bytes, own),
                 None => Memory::allocate(request, choice, bytes, own),
             };
-            let memory = Arc::new(memory?);
+            let id = self.new_id();
+            let memory = Arc::new(memory?.owned_as(id));
             let opened = memory.open(Access::READ_WRITE)?;
-            Ok(Fresh { id: self.new_id(), memory, opened })
+            let owner = Role::Owner(Vec::new());
+            let receipt = memory.receipt(&self.receipts, session.uid, id, &owner);
+            Ok(Fresh { id, memory, opened, receipt })
         };
         let batch = (0..count).map(fresh).collect::<Result<Vec<_>, Refusal>>()?;
         room.fill(batch.iter().map(|fresh| (fresh.id, fresh.memory.clone())))?;
         Ok(batch)
     }
 
-    /// Books buffers; before it refuses, what was given up and is gone by now is given back.
+    /// Books buffers.
     fn admit(&self, uid: u32, bytes: u64, descriptors: u64, count: u64) -> Result<Charge, Refusal> {
-        let admit = || self.accounts.admit(uid, bytes, descriptors, count);
+        self.admit_or_settle(uid, || self.accounts.admit(uid, bytes, descriptors, count))
+    }
+
+    /// Admits; before it refuses, what was given up and is gone by now is given back.
+    pub(crate) fn admit_or_settle(
+        &self,
+        uid: u32,
+        admit: impl Fn() -> Result<Charge, Refusal>,
+    ) -> Result<Charge, Refusal> {
         admit().or_else(|refusal| {
             match refusal {
                 Refusal::TooLarge { .. } => return Err(refusal),
@@ -367,17 +403,24 @@ impl Service {
     ) -> Result<(i64, Holding), Refusal> {
         // A session that is full or closed does not use the token up.
         session.check_room()?;
-        let (memory, access) = self.tokens.redeem(token, caller_uid)?;
+        let (memory, taken) = self.tokens.redeem(token, caller_uid)?;
+        // What is sealed is read by all.
+        let taken = Taken { reads_only: taken.reads_only || memory.is_sealed(), ..taken };
         let place = Place { session: session.id, buffer: self.new_id() };
-        if !memory.join(place) {
+        if !memory.join(place, taken.token) {
             return Err(Refusal::BadToken);
         }
-        let holding = Holding { memory, role: Role::Taker(access) };
+        let holding = Holding { memory, role: Role::Taker(taken) };
         if let Err(refusal) = session.take(place.buffer, holding.clone()) {
             holding.memory.leave(place);
             return Err(refusal);
         }
         Ok((place.buffer, holding))
+    }
+
+    /// The receipt for a buffer that a session holds.
+    pub(crate) fn receipt(&self, session: &Session, id: i64, holding: &Holding) -> i64 {
+        holding.memory.receipt(&self.receipts, session.uid, id, &holding.role)
     }
 
     /// Gives back what is short, and tells every client.
@@ -411,7 +454,7 @@ impl Service {
     }
 
     /// Gives up what a session held: tokens go, takers are told, and the reclaimer has the memory.
-    fn let_go(&self, session: i64, holdings: Vec<(i64, Holding)>, reusable: bool) {
+    pub(crate) fn let_go(&self, session: i64, holdings: Vec<(i64, Holding)>, reusable: bool) {
         let mut told: HashMap<i64, Vec<i64>> = HashMap::new();
         let (mut given_up, mut left) = (Vec::with_capacity(holdings.len()), false);
         for (id, Holding { memory, role }) in holdings {
@@ -447,7 +490,7 @@ impl Service {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn checked_count(&self, what: &str, count: i64) -> Result<u64, Refusal> {
+    pub(crate) fn checked_count(&self, what: &str, count: i64) -> Result<u64, Refusal> {
         let limit = i64::from(IAllocator::MAX_BATCH);
         match u64::try_from(count) {
             Ok(checked) if (1..=limit).contains(&count) => Ok(checked),

@@ -13,6 +13,7 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::Access::Access;
 use crate::accounts::{within, Charge, Limits};
 use crate::lock::lock;
 use crate::memory::Memory;
+use crate::receipts::Taken;
 use crate::refusal::{Refusal, Scope};
 use crate::tokens::TokenId;
 
@@ -21,8 +22,8 @@ use crate::tokens::TokenId;
 pub(crate) enum Role {
     /// It allocated the buffer, and gave out these tokens for it.
     Owner(Vec<TokenId>),
-    /// It acquired the buffer, for this access.
-    Taker(Access),
+    /// It acquired the buffer.
+    Taker(Taken),
 }
 
 /// A buffer in a session.
@@ -38,7 +39,8 @@ impl Holding {
         match self.role {
             _ if self.memory.is_sealed() => Access::READ_ONLY,
             Role::Owner(_) => Access::READ_WRITE,
-            Role::Taker(access) => access,
+            Role::Taker(Taken { reads_only: true, .. }) => Access::READ_ONLY,
+            Role::Taker(_) => Access::READ_WRITE,
         }
     }
 }

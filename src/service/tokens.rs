@@ -3,9 +3,10 @@
 
 //! Share tokens: 128 random bits that let one uid take part in one buffer, so often and so long.
 //!
-//! The first half of a token finds its entry, the second half is compared in constant time: how
-//! long an answer takes tells nothing of a token that was guessed.
+//! The first half of a token finds its entry, the second half, which only the service's key can make,
+//! is compared in constant time: how long an answer takes tells nothing of a token that was guessed.
 
+use std::collections::hash_map::Entry as MapEntry;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::Access::Access;
 
 use crate::lock::lock;
 use crate::memory::Memory;
+use crate::receipts::{Receipts, Taken, TokenFacts};
 use crate::refusal::Refusal;
 
 /// The half of a token that names its entry.
@@ -44,12 +46,13 @@ struct Entry {
 #[derive(Debug)]
 pub(crate) struct Tokens {
     random: Random,
+    receipts: Arc<Receipts>,
     entries: Mutex<HashMap<TokenId, Entry>>,
 }
 
 impl Tokens {
-    pub(crate) fn new(random: Random) -> Tokens {
-        Tokens { random, entries: Mutex::default() }
+    pub(crate) fn new(random: Random, receipts: Arc<Receipts>) -> Tokens {
+        Tokens { random, receipts, entries: Mutex::default() }
     }
 
     /// How many can still be used; the expired ones are forgotten.
@@ -76,20 +79,9 @@ impl Tokens {
         memory: &Arc<Memory>,
         permit: Permit,
     ) -> Result<(TokenId, [u8; 16]), Refusal> {
-        let draw = || self.random.draw().map_err(Refusal::of_kernel);
-        let (id, proof) = (draw()?, draw()?);
-        let expires = Instant::now().checked_add(permit.lifetime).ok_or_else(|| {
-            Refusal::BadArgument(format!("a lifetime of {:?} has no end", permit.lifetime))
-        })?;
-        let entry = Entry {
-            proof,
-            recipient_uid: permit.recipient_uid,
-            uses_left: permit.uses,
-            expires,
-            access: permit.access,
-            memory: Arc::downgrade(memory),
-        };
-        let id = TokenId(id);
+        let id = TokenId(self.random.draw().map_err(Refusal::of_kernel)?);
+        let entry = self.entry(id, memory, permit)?;
+        let proof = entry.proof;
         lock(&self.entries).insert(id, entry);
         let mut token = [0; 16];
         let (first, second) = token.split_at_mut(8);
@@ -98,16 +90,68 @@ impl Tokens {
         Ok((id, token))
     }
 
+    fn entry(&self, id: TokenId, memory: &Arc<Memory>, permit: Permit) -> Result<Entry, Refusal> {
+        let expires = Instant::now().checked_add(permit.lifetime).ok_or_else(|| {
+            Refusal::BadArgument(format!("a lifetime of {:?} has no end", permit.lifetime))
+        })?;
+        // Nobody can foresee it, and a service that follows this one knows it for its own.
+        let proof = self.receipts.token_proof(&TokenFacts {
+            token: id.0,
+            owner: memory.owner,
+            recipient_uid: permit.recipient_uid,
+            reads_only: permit.access == Access::READ_ONLY,
+        });
+        Ok(Entry {
+            proof,
+            recipient_uid: permit.recipient_uid,
+            uses_left: permit.uses,
+            expires,
+            access: permit.access,
+            memory: Arc::downgrade(memory),
+        })
+    }
+
+    /// Makes a token of a former service for `memory` good again, for what is left of its uses and its
+    /// life.
+    pub(crate) fn restore(
+        &self,
+        memory: &Arc<Memory>,
+        token: &[u8; 16],
+        permit: Permit,
+    ) -> Result<TokenId, Refusal> {
+        let (id, proof) = halves(token)?;
+        let entry = self.entry(id, memory, permit)?;
+        if std::hint::black_box(entry.proof ^ proof) != 0 || permit.uses == 0 {
+            return Err(Refusal::BadToken);
+        }
+        match lock(&self.entries).entry(id) {
+            // One that is there is as good.
+            MapEntry::Occupied(_) => Err(Refusal::BadToken),
+            MapEntry::Vacant(place) => {
+                place.insert(entry);
+                Ok(id)
+            }
+        }
+    }
+
+    /// Notes that a token was used at a former service.
+    pub(crate) fn was_used(&self, token: u64) {
+        let mut entries = lock(&self.entries);
+        if let MapEntry::Occupied(mut entry) = entries.entry(TokenId(token)) {
+            entry.get_mut().uses_left = entry.get().uses_left.saturating_sub(1);
+            if entry.get().uses_left == 0 {
+                entry.remove();
+            }
+        }
+    }
+
     /// Uses a token once. Every failure is the same to the caller.
     pub(crate) fn redeem(
         &self,
         token: &[u8; 16],
         caller_uid: u32,
-    ) -> Result<(Arc<Memory>, Access), Refusal> {
-        let (first, second) = token.split_at(8);
-        let half =
-            |bytes: &[u8]| bytes.try_into().map(u64::from_ne_bytes).map_err(|_| Refusal::BadToken);
-        let (id, proof) = (TokenId(half(first)?), half(second)?);
+    ) -> Result<(Arc<Memory>, Taken), Refusal> {
+        let (id, proof) = halves(token)?;
         let mut entries = lock(&self.entries);
         let entry = entries.get_mut(&id).ok_or(Refusal::BadToken)?;
         // A difference of the words, not of their first byte; the compiler has no early way out.
@@ -121,11 +165,11 @@ impl Tokens {
             return Err(Refusal::BadToken);
         };
         entry.uses_left = entry.uses_left.saturating_sub(1);
-        let access = entry.access;
+        let taken = Taken { reads_only: entry.access == Access::READ_ONLY, token: id.0 };
         if entry.uses_left == 0 {
             entries.remove(&id);
         }
-        Ok((memory, access))
+        Ok((memory, taken))
     }
 
     /// Takes tokens back.
@@ -150,6 +194,19 @@ impl Tokens {
     }
 }
 
+/// The half of a token that is no secret.
+pub(crate) fn public_half(token: &[u8; 16]) -> Result<u64, Refusal> {
+    halves(token).map(|(id, _)| id.0)
+}
+
+/// The half that finds a token's entry, and the one that proves it.
+fn halves(token: &[u8; 16]) -> Result<(TokenId, u64), Refusal> {
+    let (first, second) = token.split_at(8);
+    let half =
+        |bytes: &[u8]| bytes.try_into().map(u64::from_ne_bytes).map_err(|_| Refusal::BadToken);
+    Ok((TokenId(half(first)?), half(second)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,7 +216,7 @@ mod tests {
     use crate::heaps::Choice;
     use crate::request::{Request, Shape};
 
-    fn memory() -> Arc<Memory> {
+    fn memory() -> Memory {
         let accounts =
             Arc::new(Accounts::new(Limits::of_machine(1 << 30, 4096), Default::default()));
         let request = Request::of_shape(Shape::Region(4096));
@@ -168,7 +225,13 @@ mod tests {
         let heap = Arc::new(Heap { name, class, max_bytes: 4096, source });
         let choice = Choice { heap: &heap, fallback: false };
         let charge = accounts.admit(1, 4096, 1, 1).unwrap();
-        Arc::new(Memory::allocate(&Arc::new(request), choice, 4096, charge).unwrap())
+        Memory::allocate(&Arc::new(request), choice, 4096, charge).unwrap()
+    }
+
+    fn tokens() -> Tokens {
+        let random = Random::open().unwrap();
+        let receipts = Arc::new(Receipts::fresh(&random).unwrap());
+        Tokens::new(random, receipts)
     }
 
     fn permit(uses: u32, lifetime: Duration) -> Permit {
@@ -179,13 +242,13 @@ mod tests {
 
     #[test]
     fn a_token_works_as_often_as_it_says_and_for_its_uid_only() {
-        let tokens = Tokens::new(Random::open().unwrap());
-        let memory = memory();
+        let tokens = tokens();
+        let memory = Arc::new(memory());
         let (_, token) = tokens.issue(&memory, permit(2, LONG)).unwrap();
         assert_eq!(tokens.redeem(&token, 10_003).unwrap_err(), Refusal::BadToken);
         for _ in 0..2 {
-            let (found, access) = tokens.redeem(&token, 10_002).unwrap();
-            assert!(Arc::ptr_eq(&found, &memory) && access == Access::READ_ONLY);
+            let (found, taken) = tokens.redeem(&token, 10_002).unwrap();
+            assert!(Arc::ptr_eq(&found, &memory) && taken.reads_only);
         }
         assert_eq!(tokens.redeem(&token, 10_002).unwrap_err(), Refusal::BadToken);
         assert_eq!(tokens.usable(), 0);
@@ -193,8 +256,8 @@ mod tests {
 
     #[test]
     fn every_bit_of_a_token_counts() {
-        let tokens = Tokens::new(Random::open().unwrap());
-        let memory = memory();
+        let tokens = tokens();
+        let memory = Arc::new(memory());
         let (_, token) = tokens.issue(&memory, permit(1, LONG)).unwrap();
         for bit in 0..128 {
             let mut wrong = token;
@@ -206,8 +269,8 @@ mod tests {
 
     #[test]
     fn an_expired_a_revoked_and_an_orphaned_token_open_nothing() {
-        let tokens = Tokens::new(Random::open().unwrap());
-        let memory = memory();
+        let tokens = tokens();
+        let memory = Arc::new(memory());
         let (_, expired) = tokens.issue(&memory, permit(1, Duration::ZERO)).unwrap();
         let (id, revoked) = tokens.issue(&memory, permit(1, LONG)).unwrap();
         tokens.revoke(&[id]);
@@ -221,8 +284,8 @@ mod tests {
 
     #[test]
     fn an_expired_token_is_not_counted() {
-        let tokens = Tokens::new(Random::open().unwrap());
-        let memory = memory();
+        let tokens = tokens();
+        let memory = Arc::new(memory());
         tokens.issue(&memory, permit(1, Duration::ZERO)).unwrap();
         tokens.issue(&memory, permit(1, LONG)).unwrap();
         assert_eq!(tokens.usable(), 1);
@@ -230,13 +293,41 @@ mod tests {
 
     #[test]
     fn a_sweep_leaves_what_can_be_used() {
-        let tokens = Tokens::new(Random::open().unwrap());
-        let memory = memory();
+        let tokens = tokens();
+        let memory = Arc::new(memory());
         let (expired, _) = tokens.issue(&memory, permit(1, Duration::ZERO)).unwrap();
         let (usable, _) = tokens.issue(&memory, permit(1, LONG)).unwrap();
         let mut ids = vec![expired, usable];
         tokens.sweep(&mut ids);
         assert_eq!(ids, [usable]);
         assert_eq!(tokens.usable(), 1);
+    }
+
+    #[test]
+    fn a_token_of_a_former_service_is_good_for_its_buffer_uid_and_access_only_and_once() {
+        let tokens = tokens();
+        let (memory, other) = (memory().owned_as(1), memory().owned_as(2));
+        let (memory, other) = (Arc::new(memory), Arc::new(other));
+        let (id, token) = tokens.issue(&memory, permit(2, LONG)).unwrap();
+        // As if the service had died.
+        tokens.revoke(&[id]);
+        let wrong = [
+            tokens.restore(&other, &token, permit(2, LONG)),
+            tokens.restore(&memory, &token, Permit { recipient_uid: 0, ..permit(2, LONG) }),
+            tokens.restore(
+                &memory,
+                &token,
+                Permit { access: Access::READ_WRITE, ..permit(2, LONG) },
+            ),
+            tokens.restore(&memory, &[0; 16], permit(2, LONG)),
+            tokens.restore(&memory, &token, permit(0, LONG)),
+        ];
+        assert!(wrong.iter().all(|one| *one == Err(Refusal::BadToken)), "{wrong:?}");
+        assert_eq!(tokens.usable(), 0);
+        assert_eq!(tokens.restore(&memory, &token, permit(2, LONG)), Ok(id));
+        assert_eq!(tokens.restore(&memory, &token, permit(2, LONG)), Err(Refusal::BadToken));
+        tokens.was_used(id.0);
+        tokens.redeem(&token, 10_002).unwrap();
+        assert_eq!(tokens.redeem(&token, 10_002).unwrap_err(), Refusal::BadToken);
     }
 }

@@ -16,8 +16,8 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     BufferLayout::BufferLayout, BufferShape::BufferShape, HeapClass::HeapClass as AidlHeapClass,
     HeapInfo::HeapInfo, ImageDescriptor::ImageDescriptor, PixelFormat::PixelFormat as AidlFormat,
     PlaneComponent::PlaneComponent, PlaneComponentType::PlaneComponentType,
-    PlaneLayout::PlaneLayout, PressureLevel::PressureLevel, ShareOptions,
-    ShareOptions::ShareOptions as Options,
+    PlaneLayout::PlaneLayout, PressureLevel::PressureLevel, ReattachResult::ReattachResult,
+    ShareOptions, ShareOptions::ShareOptions as Options,
 };
 
 use crate::heap::Heap;
@@ -86,6 +86,7 @@ pub(crate) fn allocation(batch: Vec<Fresh>) -> Allocation {
             device,
             inode,
             flags: memory_flags(&fresh.memory),
+            receipt: fresh.receipt,
             fd: Some(ParcelFileDescriptor::new(fresh.opened.fd)),
             secondFd: fresh.opened.second.map(ParcelFileDescriptor::new),
         }
@@ -108,9 +109,9 @@ pub(crate) fn buffer(
     holding: &Holding,
     access: Access,
     opened: Opened,
+    receipt: i64,
 ) -> Result<Buffer, Refusal> {
-    let mut info = info(id, holding);
-    info.access = access;
+    let mut info = Info { access, receipt, ..info(id, holding) };
     if access == Access::READ_ONLY && info.layout.dmaBuf {
         // What is handed out is the view, a memfd with an identity of its own.
         info.layout.dmaBuf = false;
@@ -137,14 +138,17 @@ fn memory_flags(memory: &Memory) -> i32 {
 }
 
 fn layout(memory: &Memory) -> BufferLayout {
-    let request = &memory.request;
-    let mut layout = BufferLayout {
-        sizeBytes: long(request.bytes()),
+    BufferLayout {
         allocationBytes: long(memory.bytes),
         heap: memory.heap.name.clone(),
         dmaBuf: memory.is_dma_buf(),
-        ..Default::default()
-    };
+        ..shape_layout(&memory.request)
+    }
+}
+
+/// What of a layout is the shape's.
+fn shape_layout(request: &Request) -> BufferLayout {
+    let mut layout = BufferLayout { sizeBytes: long(request.bytes()), ..Default::default() };
     if let Shape::Image(image, of_image) = &request.shape {
         layout.strideInPixels = int(of_image.stride.into());
         layout.layerStrideInBytes = long(of_image.layer_stride);
@@ -155,7 +159,7 @@ fn layout(memory: &Memory) -> BufferLayout {
     layout
 }
 
-/// A buffer of a session.
+/// A buffer of a session, without its receipt.
 pub(crate) fn info(id: i64, holding: &Holding) -> Info {
     let memory = &holding.memory;
     let mut flags = memory_flags(memory);
@@ -171,6 +175,8 @@ pub(crate) fn info(id: i64, holding: &Holding) -> Info {
         inode,
         flags,
         access: holding.access(),
+        ownerId: memory.owner,
+        receipt: 0,
     }
 }
 
@@ -232,6 +238,21 @@ pub(crate) fn permit(options: &Options) -> Result<Permit, Refusal> {
         lifetime: Duration::from_millis(lifetime.unsigned_abs()),
         access: access(options.access)?,
     })
+}
+
+/// Whether a layout that a client was told is what the service would tell it now.
+pub(crate) fn is_layout_of(told: &BufferLayout, request: &Request) -> bool {
+    let now = shape_layout(request);
+    told.sizeBytes == now.sizeBytes
+        && told.strideInPixels == now.strideInPixels
+        && told.layerStrideInBytes == now.layerStrideInBytes
+        && told.drmFourcc == now.drmFourcc
+        && told.planes == now.planes
+}
+
+/// A buffer that is in the books again, with so many of its tokens.
+pub(crate) fn reattached(tokens: u64) -> ReattachResult {
+    ReattachResult { error: 0, message: String::new(), tokens: int(tokens) }
 }
 
 /// An access that the enumeration has: AIDL lets any number through.

@@ -5,8 +5,9 @@
 //! look at.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use berth_service::receipts::DEVICE_PATH;
 use berth_service::HeapClass;
 use regex::Regex;
 
@@ -57,21 +58,53 @@ pub fn files_of_init() -> Vec<PathBuf> {
     files
 }
 
+/// The sections of a `.rc` file: the words of the first line, and of those below it.
+fn sections(path: &PathBuf) -> Vec<(Vec<String>, Vec<Vec<String>>)> {
+    let mut sections: Vec<(Vec<String>, Vec<Vec<String>>)> = Vec::new();
+    for line in read_without_comments(path).lines() {
+        let words: Vec<String> = line.split_whitespace().map(String::from).collect();
+        if line.starts_with(char::is_whitespace) {
+            let section = sections.last_mut();
+            section.unwrap_or_else(|| panic!("{path:?}: {line:?}")).1.push(words);
+        } else {
+            sections.push((words, Vec::new()));
+        }
+    }
+    sections
+}
+
+/// The lines `mkdir PATH MODE USER GROUP` that init runs when /data is there.
+fn mkdirs() -> Vec<Vec<String>> {
+    let mut lines = Vec::new();
+    for path in files_of_init() {
+        for (words, commands) in sections(&path) {
+            if words[0] == "on" {
+                assert_eq!(words, ["on", "post-fs-data"], "{path:?}");
+                assert!(commands.iter().all(|words| words[0] == "mkdir" && words.len() == 5));
+                lines.extend(commands);
+            }
+        }
+    }
+    lines
+}
+
+/// The folders that init makes.
+pub fn folders() -> Vec<String> {
+    mkdirs().into_iter().map(|words| words[1].clone()).collect()
+}
+
 /// Every service of every `.rc` file that init reads.
 pub fn services() -> Vec<Service> {
     let mut services: Vec<Service> = Vec::new();
     for path in files_of_init() {
         let first = services.len();
-        for line in read_without_comments(&path).lines() {
-            let words: Vec<String> = line.split_whitespace().map(String::from).collect();
-            if line.starts_with(char::is_whitespace) {
-                let service = services[first..].last_mut();
-                service.unwrap_or_else(|| panic!("{path:?}: {line:?}")).options.push(words);
-            } else {
-                assert!(words[0] == "service" && words.len() == 3, "{path:?}: {line:?}");
-                let (name, program) = (words[1].clone(), words[2].clone());
-                services.push(Service { name, program, options: Vec::new() });
+        for (words, options) in sections(&path) {
+            if words[0] == "on" {
+                continue;
             }
+            assert!(words[0] == "service" && words.len() == 3, "{path:?}: {words:?}");
+            let (name, program) = (words[1].clone(), words[2].clone());
+            services.push(Service { name, program, options });
         }
         assert!(services.len() > first, "{path:?} has no service");
     }
@@ -158,6 +191,19 @@ pub fn node_modes() -> Vec<(String, String)> {
         (found[1].to_string(), format!("{} {} {}", &found[2], &found[3], &found[4]))
     };
     read_without_comments(UEVENTD).lines().map(parse).collect()
+}
+
+#[test]
+fn the_folder_of_the_receipts_is_the_services_alone_and_there_before_it_starts() {
+    let folder = Path::new(DEVICE_PATH).parent().and_then(Path::to_str).unwrap();
+    for service in services() {
+        let user = service.option("user").unwrap()[0];
+        let due = ["mkdir", folder, "0700", user, user];
+        assert!(mkdirs().iter().any(|words| *words == due), "{due:?}");
+        // Of the classes that start earlier than /data is there.
+        let class = service.option("class").unwrap();
+        assert!(!class.contains(&"early_hal") && !class.contains(&"core"), "{class:?}");
+    }
 }
 
 #[test]

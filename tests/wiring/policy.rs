@@ -13,6 +13,7 @@ use crate::repository::{files_with, read, read_without_comments, INSTANCE};
 
 /// The types and attributes of system/sepolicy that vendor policy may name and this one does.
 const PLATFORM_NAMES: &[&str] = &[
+    "data_file_type",
     "dev_type",
     "device",
     "dmabuf_heap_device",
@@ -53,11 +54,13 @@ const LANGUAGE: &[&str] = &[
     "file",
     // Permissions and sets of them.
     "call",
+    "create_file_perms",
     "getattr",
     "map",
     "open",
     "r_file_perms",
     "read",
+    "rw_dir_perms",
     "setattr",
     "watch",
     "write",
@@ -159,10 +162,10 @@ fn the_label_of_each_services_binary_is_the_exec_type_of_its_domain() {
 }
 
 #[test]
-fn every_file_context_is_of_a_declared_type_and_an_installed_binary_or_a_node_with_a_mode() {
+fn every_file_context_is_of_a_declared_type_and_a_program_a_node_with_a_mode_or_a_folder() {
     let programs = init::services().into_iter().map(|service| service.program);
     let nodes = init::node_modes().into_iter().map(|(node, _)| node);
-    let files: Vec<String> = programs.chain(nodes).collect();
+    let files: Vec<String> = programs.chain(nodes).chain(init::folders()).collect();
     for (pattern, label) in contexts("sepolicy/file_contexts") {
         assert!(declared().contains(&label), "{label}");
         let whole = Regex::new(&format!("^(?:{pattern})$")).unwrap();

@@ -20,4 +20,6 @@ parcelable AllocatedBuffer {
     ParcelFileDescriptor fd;
     /** As Buffer.secondFd: owned and closed by the receiver; null if there is no other face. */
     @nullable ParcelFileDescriptor secondFd;
+    /** As BufferInfo.receipt. */
+    long receipt;
 }

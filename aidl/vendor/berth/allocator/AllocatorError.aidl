@@ -49,4 +49,21 @@ enum AllocatorError {
     SESSION_CLOSED = 15,
     /** The service failed in a way that it cannot put down to the request; its log says more. */
     INTERNAL = 16,
+    /**
+     * The receipt is none of this service or of one before it, or not for what it came with: another
+     * uid, another buffer, another word in the description.
+     */
+    BAD_RECEIPT = 17,
+    /**
+     * The descriptor stands for other memory than the description says, or for none: its kind, size,
+     * identity, seals or access differ.
+     */
+    NOT_THE_MEMORY = 18,
+    /** The buffer, or its memory as a later buffer, is in the books of the service already. */
+    ALREADY_ATTACHED = 19,
+    /**
+     * The buffer can only be taken part in, and its owner has not presented it yet. It may be
+     * presented again later.
+     */
+    OWNER_MISSING = 20,
 }

@@ -46,4 +46,12 @@ parcelable BufferInfo {
      * What the descriptor that came with this, or else the session, may do with the memory.
      */
     Access access = Access.READ_WRITE;
+    /** The id that it has in the session that allocated it: another than id if it was acquired. */
+    long ownerId;
+    /**
+     * The service's seal under all of this but FLAG_SEALED and access, for the uid of this session:
+     * with it and a descriptor the buffer can be given back to the books of a service that was
+     * started again, see IAllocatorSession.reattach. 0 if it cannot. Nobody else can use it.
+     */
+    long receipt;
 }

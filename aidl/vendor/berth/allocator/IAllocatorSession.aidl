@@ -10,6 +10,8 @@ import vendor.berth.allocator.Allocation;
 import vendor.berth.allocator.Buffer;
 import vendor.berth.allocator.BufferDescriptor;
 import vendor.berth.allocator.BufferInfo;
+import vendor.berth.allocator.ReattachEntry;
+import vendor.berth.allocator.ReattachResult;
 import vendor.berth.allocator.SessionStats;
 import vendor.berth.allocator.ShareOptions;
 import vendor.berth.allocator.ShareToken;
@@ -26,7 +28,8 @@ import vendor.berth.allocator.ShareToken;
  * after some seconds as if it had been freed, unless another session acquired it or a token for it
  * can still be used.
  *
- * Ids are positive, belong to one session and are never used again while the service runs.
+ * Ids are positive, belong to one session and are never used again, not by a service that follows
+ * this one until the machine starts anew either: what is reattached keeps its id.
  *
  * Every method but close() fails once the session has ended: a valid call with SESSION_CLOSED.
  */
@@ -147,4 +150,29 @@ interface IAllocatorSession {
      * Ends the session; see the description of the interface. Closing a session twice is no error.
      */
     void close();
+
+    /**
+     * Gives buffers of a session whose service died back to the books: this session then holds them as
+     * that one did, under their old ids. To be called on a session that the same uid opened at the
+     * service that follows.
+     *
+     * Each entry is proven: its receipt by the key that services of one boot have in common, its
+     * memory by the descriptor. Limits hold as for allocate, but for the reserve: the memory is taken
+     * already. A buffer that was acquired is one of the owner's again, whichever of the two comes
+     * first; until the owner comes it is charged to the uid of the first session that presents it, and
+     * stays so if the owner never comes. Tokens let in as before, for what is left of them.
+     *
+     * What cannot be proven stays as it is with its holder, outside of the books. What no holder
+     * presents is in nobody's books.
+     *
+     * @param entries 1 to IAllocator.MAX_BATCH of them, each by itself: those that are refused do not
+     *         hinder the others.
+     * @return what became of each, in their order. The errors of an entry: BAD_RECEIPT;
+     *         NOT_THE_MEMORY; ALREADY_ATTACHED; OWNER_MISSING for a buffer with a second face that was
+     *         acquired READ_ONLY; HEAP_UNAVAILABLE if its heap is gone; BAD_ARGUMENT for too many
+     *         tokens; those of allocate for a descriptor that it would refuse or for a limit; and
+     *         SESSION_CLOSED.
+     * @throws ServiceSpecificException BAD_ARGUMENT if the number of entries is out of range.
+     */
+    ReattachResult[] reattach(in ReattachEntry[] entries);
 }
