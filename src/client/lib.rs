@@ -34,6 +34,7 @@ mod error;
 mod foreign;
 mod request;
 mod session;
+pub mod shared;
 
 pub use allocator::{Allocator, SERVICE_NAME};
 pub use berth_kernel::cpu_access::Direction;

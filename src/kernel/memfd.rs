@@ -155,6 +155,16 @@ pub fn seals(fd: BorrowedFd<'_>) -> Result<SealFlag, KernelError> {
     Ok(SealFlag::from_bits_retain(bits))
 }
 
+/// Whether somebody could cut memory off that is mapped, after which touching it raises SIGBUS: a
+/// file or a memfd that is not sealed against it. ashmem and dma-bufs have one size for good.
+pub fn can_shrink(fd: BorrowedFd<'_>) -> Result<bool, KernelError> {
+    if let Ok(seals) = seals(fd) {
+        return Ok(!seals.contains(SealFlag::F_SEAL_SHRINK));
+    }
+    let status = fstat(fd.as_raw_fd()).map_err(KernelError::context(|| "fstat".to_owned()))?;
+    Ok(status.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,6 +279,22 @@ mod tests {
         let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
         Memfd::adopt(socket.as_fd()).unwrap_err();
         Memfd::adopt(File::open("/").unwrap().as_fd()).unwrap_err();
+    }
+
+    #[test]
+    fn only_what_is_sealed_cannot_shrink() {
+        let sealed = Memfd::create("sealed", 4096).unwrap();
+        assert!(!can_shrink(sealed.as_fd()).unwrap());
+        let open = memfd_create(
+            &std::ffi::CString::new("open").unwrap(),
+            MemFdCreateFlag::MFD_ALLOW_SEALING,
+        )
+        .unwrap();
+        assert!(can_shrink(open.as_fd()).unwrap());
+        let file = File::open("/proc/self/exe").unwrap();
+        assert!(can_shrink(file.as_fd()).unwrap());
+        let null = File::open("/dev/null").unwrap();
+        assert!(!can_shrink(null.as_fd()).unwrap());
     }
 
     #[test]

@@ -10,6 +10,7 @@
 
 pub mod block;
 pub mod presence;
+pub mod ring;
 
 mod atomics;
 mod doorbell;

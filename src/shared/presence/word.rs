@@ -11,7 +11,7 @@
 //! 0x80000000 is set   somebody waits for the word to change
 //! ```
 
-use crate::atomics::{AtomicU32, Ordering};
+use crate::atomics::{fence, AtomicU32, Ordering};
 use crate::futex;
 
 const WAITERS: u32 = 0x8000_0000;
@@ -111,21 +111,23 @@ fn replace(word: &AtomicU32, value: u32) {
 /// and the wait the caller looks once more at what it waits for: whoever changes that calls
 /// [`notify`] after.
 pub fn expect(word: &AtomicU32) -> u32 {
-    // Sequentially consistent with what the caller looks at next; see `notify_if_awaited`.
-    word.fetch_or(WAITERS, Ordering::SeqCst) | WAITERS
+    let seen = word.fetch_or(WAITERS, Ordering::Relaxed);
+    // The other half of `notify_if_awaited`: what the caller looks at next is looked at after this.
+    fence(Ordering::SeqCst);
+    seen | WAITERS
 }
 
 /// Wakes whoever waits for the word, if somebody does: no system call otherwise. What the caller
 /// stored before is seen by whoever is woken, and by whoever comes to wait after.
 pub fn notify_if_awaited(word: &AtomicU32) {
     // Either the waiter's mark is seen here, or what was stored before is seen by the waiter.
-    crate::atomics::fence(Ordering::SeqCst);
+    fence(Ordering::SeqCst);
     if word.load(Ordering::Relaxed) & WAITERS != 0 {
         notify(word);
     }
 }
 
 fn notify(word: &AtomicU32) {
-    word.fetch_and(!WAITERS, Ordering::SeqCst);
+    word.fetch_and(!WAITERS, Ordering::Relaxed);
     futex::wake_all(word);
 }

@@ -1,0 +1,170 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The end that writes.
+
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use berth_kernel::mapping::OutOfRange;
+
+use super::cursor::{self, Writer};
+use super::{bytes, countdown, ended, End, Layout, Mapped, RingError, CONSUMER, PRODUCER};
+use crate::presence::Standing;
+
+/// The end of a ring that writes; it leaves the ring when dropped.
+#[derive(Debug)]
+pub struct Producer {
+    pub(super) end: End,
+    writer: Writer,
+}
+
+impl Producer {
+    /// Takes the writing end of the ring at `offset` of what `fd` is open on, if nobody has it. After
+    /// a producer that left or died, this one goes on behind the last record that it committed.
+    pub fn attach(fd: BorrowedFd<'_>, offset: u64) -> Result<Producer, RingError> {
+        let end = End::attach(fd, offset, PRODUCER)?;
+        let Layout { capacity, limit, .. } = end.layout;
+        let writer = Writer::attach(&end.words()?, capacity, limit)?;
+        Ok(Producer { end, writer })
+    }
+
+    /// How large the ring is.
+    pub fn layout(&self) -> Layout {
+        self.end.layout
+    }
+
+    /// How it stands with the consumer.
+    pub fn consumer(&self) -> Standing {
+        self.end.standing(CONSUMER)
+    }
+
+    /// Writes a record, once there is room, and commits it.
+    ///
+    /// # Errors
+    ///
+    /// [`RingError::TimedOut`] if no room came within that time, which may be zero;
+    /// [`RingError::Closed`] or [`RingError::Died`] if the consumer is gone.
+    pub fn write(&mut self, record: &[u8], within: Duration) -> Result<(), RingError> {
+        let reservation = self.reserve(record.len(), within)?;
+        reservation.write(0, record)?;
+        reservation.commit()
+    }
+
+    /// Takes room for a record of `length` bytes, once there is some, to be filled in place. Errors
+    /// as those of [`Producer::write`].
+    pub fn reserve(
+        &mut self,
+        length: usize,
+        within: Duration,
+    ) -> Result<Reservation<'_>, RingError> {
+        let space = self.space(length)?;
+        let words = self.end.words()?;
+        self.writer.wait(&words, space, countdown(within)).map_err(|e| ended(e, within))?;
+        Ok(Reservation { producer: self, length, space })
+    }
+
+    /// Records that are committed together.
+    pub fn batch(&mut self) -> WriteBatch<'_> {
+        WriteBatch(self)
+    }
+
+    /// Bytes that a record takes, if the ring takes such a one at all.
+    fn space(&self, length: usize) -> Result<u32, RingError> {
+        let Layout { limit, period, .. } = self.end.layout;
+        if period != 0 && length != bytes(period) {
+            return Err(RingError::NotAPeriod { length, period });
+        }
+        cursor::space(length).filter(|space| *space <= limit).ok_or_else(|| RingError::TooLarge {
+            length,
+            largest: self.end.layout.largest_record(),
+        })
+    }
+
+    /// Puts bytes into the record that is begun, of `length`.
+    fn fill(&self, offset: usize, from: &[u8], length: usize) -> Result<(), OutOfRange> {
+        let inside = offset.checked_add(from.len()).is_some_and(|end| end <= length);
+        match u32::try_from(offset) {
+            Ok(offset) if inside => {
+                self.writer.fill(&Mapped(&self.end.memory), offset, from);
+                Ok(())
+            }
+            _ => Err(OutOfRange { offset, length: from.len(), size: length }),
+        }
+    }
+
+    /// The record is whole.
+    fn finish(&mut self, length: usize, space: u32) {
+        // No record is longer than the limit, which is a u32.
+        let length = u32::try_from(length).unwrap_or(0);
+        self.writer.begin(&Mapped(&self.end.memory), length);
+        self.writer.end(space);
+    }
+
+    pub(super) fn publish(&mut self) -> Result<(), RingError> {
+        let words = self.end.words()?;
+        self.writer.publish(&words);
+        Ok(())
+    }
+
+    /// Whether there is room now.
+    pub(super) fn has_room(&mut self, length: usize) -> Result<Option<u32>, RingError> {
+        let space = self.space(length)?;
+        let words = self.end.words()?;
+        let room = self.writer.has_room(&words, space)?;
+        Ok(room.then_some(space))
+    }
+}
+
+/// Room for a record; given back when dropped without [`commit`](Reservation::commit).
+#[derive(Debug)]
+pub struct Reservation<'p> {
+    producer: &'p mut Producer,
+    length: usize,
+    space: u32,
+}
+
+impl Reservation<'_> {
+    /// Bytes of the record.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Copies bytes to `offset` in the record. What is never written is whatever was there before.
+    pub fn write(&self, offset: usize, from: &[u8]) -> Result<(), OutOfRange> {
+        self.producer.fill(offset, from, self.length)
+    }
+
+    /// Shows the record to the consumer, and wakes it if it waits.
+    pub fn commit(self) -> Result<(), RingError> {
+        self.producer.finish(self.length, self.space);
+        self.producer.publish()
+    }
+}
+
+/// Records that the consumer sees all at once or, dropped without [`commit`](WriteBatch::commit),
+/// never.
+#[derive(Debug)]
+pub struct WriteBatch<'p>(&'p mut Producer);
+
+impl WriteBatch<'_> {
+    /// Adds a record; [`RingError::Full`] if there is no room for it beside what is already in.
+    pub fn push(&mut self, record: &[u8]) -> Result<(), RingError> {
+        let space = self.0.has_room(record.len())?.ok_or(RingError::Full(record.len()))?;
+        self.0.fill(0, record, record.len())?;
+        self.0.finish(record.len(), space);
+        Ok(())
+    }
+
+    /// Shows the records to the consumer, and wakes it if it waits.
+    pub fn commit(self) -> Result<(), RingError> {
+        self.0.publish()
+    }
+}
+
+impl Drop for WriteBatch<'_> {
+    fn drop(&mut self) {
+        // Nothing is left to discard after a commit.
+        self.0.writer.discard();
+    }
+}
