@@ -217,7 +217,8 @@ impl Session {
 /// What happens to a session without its doing; called on a Binder thread. All of it may be ignored.
 pub trait SessionEvents: Send + Sync + 'static {
     /// Owners gave up acquired buffers, which stay in this session, and stay valid. `ids` are this
-    /// session's.
+    /// session's; none if they were too many to tell: [`Session::list`] then shows which, by
+    /// `BufferInfo::FLAG_GIVEN_UP`.
     fn shared_gone(&self, ids: &[i64]) {
         let _ = ids;
     }

@@ -24,7 +24,7 @@ use crate::heap_watch;
 use crate::heaps::{Choice, Heaps};
 use crate::lock::lock;
 use crate::memory::{Memory, Place};
-use crate::notices::Notices;
+use crate::notices::{Mailbox, Notices};
 use crate::operations::Operations;
 use crate::policy::{Policy, UidLimits};
 use crate::pressure::{self, Level};
@@ -56,12 +56,10 @@ pub(crate) struct Counters {
     pub(crate) taken_back: AtomicU64,
 }
 
-/// A session and the service's own hold on its client. The hold is here and not in the session, so
-/// that releasing the session object cannot race with the news of the client's death.
+/// A session and what its client is to be told.
 struct Registered {
     session: Arc<Session>,
-    callback: Strong<dyn IAllocatorCallback>,
-    death: Option<DeathLink>,
+    mailbox: Arc<Mailbox>,
 }
 
 /// A buffer that was just allocated, with the descriptors for its owner.
@@ -90,7 +88,7 @@ pub struct Service {
     pub(crate) exporters: Exporters,
     policy: Arc<Policy>,
     page_bytes: u64,
-    notices: Notices,
+    pub(crate) notices: Notices,
     /// The last [`Level`] that was felt.
     pub(crate) pressure: AtomicU32,
     next_id: AtomicI64,
@@ -211,20 +209,13 @@ impl Service {
         let session = Arc::new(Session::new(self.new_id(), pid, name, limits, charge));
         let id = session.id;
         // Registered before it is watched: a death that comes at once finds what it ends.
-        let callback = callback.clone();
-        let entry =
-            Registered { session: session.clone(), callback: callback.clone(), death: None };
+        let mailbox = Arc::new(Mailbox::new(session.clone(), callback.clone()));
+        let entry = Registered { session: session.clone(), mailbox: mailbox.clone() };
         lock(&self.sessions).insert(id, entry);
         let reaper = self.reaper.clone();
-        let watched = DeathLink::new(&callback, move || reaper.report(id, Cause::Died));
-        match watched {
+        match DeathLink::new(callback, move || reaper.report(id, Cause::Died)) {
             Ok(death) => {
-                let mut sessions = lock(&self.sessions);
-                match sessions.get_mut(&id) {
-                    Some(entry) => entry.death = Some(death),
-                    // It died meanwhile. The link goes after the lock.
-                    None => drop((sessions, death)),
-                }
+                mailbox.watch(death);
                 Ok(session)
             }
             Err(status) => {
@@ -249,6 +240,8 @@ impl Service {
         );
         // Who ends a session will not need such memory again soon.
         self.let_go(id, holdings, false);
+        // Who closes a session waits for itself alone, and of the dead nothing waits.
+        self.notices.end(&entry.mailbox, cause != Cause::Released);
     }
 
     /// Allocates `count` buffers, all or none and all of one heap.
@@ -432,10 +425,10 @@ impl Service {
         }
         self.pressure.store(level as u32, Ordering::Relaxed);
         log::info!("memory pressure: {level:?}");
-        let callbacks: Vec<_> =
-            lock(&self.sessions).values().map(|entry| entry.callback.clone()).collect();
-        for callback in callbacks {
-            self.notices.pressure(callback, wire::pressure_level(level));
+        let mailboxes: Vec<_> =
+            lock(&self.sessions).values().map(|entry| entry.mailbox.clone()).collect();
+        for mailbox in mailboxes {
+            self.notices.pressure(&mailbox, wire::pressure_level(level));
         }
     }
 
@@ -479,9 +472,9 @@ impl Service {
             self.reclaimer.look_again();
         }
         for (taker, buffers) in told {
-            let callback = lock(&self.sessions).get(&taker).map(|entry| entry.callback.clone());
-            if let Some(callback) = callback {
-                self.notices.shared_gone(callback, buffers);
+            let mailbox = lock(&self.sessions).get(&taker).map(|entry| entry.mailbox.clone());
+            if let Some(mailbox) = mailbox {
+                self.notices.shared_gone(&mailbox, &buffers);
             }
         }
     }
@@ -611,7 +604,10 @@ mod tests {
         assert_eq!(refused, Err(Refusal::SessionClosed));
         drop(session);
         service.reclaimer.settle(10_001);
-        assert_eq!(service.accounts.service(), Default::default());
+        // The client is released on a thread of its own.
+        while service.accounts.service() != Default::default() {
+            std::thread::yield_now();
+        }
     }
 
     #[test]

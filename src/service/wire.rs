@@ -165,6 +165,9 @@ pub(crate) fn info(id: i64, holding: &Holding) -> Info {
     let mut flags = memory_flags(memory);
     if matches!(holding.role, Role::Taker(_)) {
         flags |= BufferInfo::FLAG_ACQUIRED;
+        if memory.is_given_up() {
+            flags |= BufferInfo::FLAG_GIVEN_UP;
+        }
     }
     let (device, inode) = identity(memory.identity);
     Info {

@@ -28,6 +28,8 @@ Keys of the JSON; later versions only add some. Sizes are bytes, ages millisecon
   refusals_by_cause  how often, by the name in AllocatorError
   latencies    by operation: count, p50_us, p90_us, p99_us, max_us, in microseconds
   lingering    [name, heap, bytes, charged_uid, device, inode, takers]: given up and still held
+  notices      sent and refused (calls to clients since the start), waiting (sessions whose news wait),
+               held_up (threads that wait for a client to read)
   uids         [uid, sessions, buffers, bytes], the largest first
   sessions     [id, name, uid, pid, age_ms, owned, acquired, bytes, buffers]
   buffers      of a session, or of all: [id, name, kind, heap, bytes, device, inode, sealed, age_ms,

@@ -60,7 +60,7 @@ pub(super) fn write(
     overview: &Overview,
     writer: &mut dyn Write,
 ) -> io::Result<()> {
-    let Overview { totals, limits, heaps, refusals_by_cause, uids, latencies, lingering } =
+    let Overview { totals, limits, heaps, refusals_by_cause, uids, latencies, lingering, notices } =
         overview;
     let mut serializer = serde_json::Serializer::new(&mut *writer);
     let mut map = serializer.serialize_map(None)?;
@@ -71,6 +71,7 @@ pub(super) fn write(
     map.serialize_entry("uids", uids)?;
     map.serialize_entry("latencies", latencies)?;
     map.serialize_entry("lingering", lingering)?;
+    map.serialize_entry("notices", notices)?;
     if arguments.sessions {
         let views = sessions(service, arguments.uid);
         if arguments.buffers_of_sessions {

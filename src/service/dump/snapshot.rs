@@ -17,6 +17,7 @@ use crate::accounts::Used;
 use crate::heap::Heap;
 use crate::latency::Quantiles;
 use crate::memory::Memory;
+use crate::notices;
 use crate::request::Shape;
 use crate::service::Service;
 use crate::session::{Holding, Role, Session};
@@ -38,6 +39,7 @@ pub(super) struct Overview {
     pub(super) latencies: BTreeMap<&'static str, ShownLatency>,
     /// What was given up and is held by somebody.
     pub(super) lingering: Vec<ShownLingering>,
+    pub(super) notices: notices::Figures,
 }
 
 /// How long calls took in the service, in microseconds.
@@ -210,6 +212,7 @@ impl Overview {
             uids,
             latencies: latencies(service),
             lingering: lingering(service, uid),
+            notices: service.notices.figures(),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::snapshot::{
     largest_first, sessions, Overview, ShownBuffer, ShownHeap, ShownLatency, ShownLimits,
     ShownLingering, ShownSession, ShownUid, Totals,
 };
+use crate::notices::Figures;
 use crate::service::Service;
 
 /// How many uids are shown: those that hold the most.
@@ -121,6 +122,12 @@ fn write_overview(overview: &Overview, writer: &mut dyn Write) -> io::Result<()>
          {abandoned_sessions} sessions ended without close"
     )?;
     write_rest(&overview.totals, writer)?;
+    let Figures { sent, refused, waiting, held_up } = overview.notices;
+    writeln!(
+        writer,
+        "  notices: {sent} sent, {refused} refused by clients' transports; {waiting} sessions wait \
+         for theirs, {held_up} threads wait for a client to read"
+    )?;
     for (cause, times) in overview.refusals_by_cause.iter().filter(|(_, times)| **times > 0) {
         writeln!(writer, "  refused for {cause}: {times}")?;
     }

@@ -5,7 +5,7 @@
 //! refused to it, and what it has to do gets done.
 
 use berth_end_to_end::facilities::{missing, Facility};
-use berth_end_to_end::harness::{Client, Device, APP, OTHER_APP};
+use berth_end_to_end::harness::{Client, Device, APP, OTHER_APP, THIRD_APP};
 use berth_end_to_end::protocol::{Crowd, Descriptor};
 use serde_json::Value;
 
@@ -145,12 +145,34 @@ fn whoever_never_returns_from_its_callback_keeps_no_news_from_others() {
     assert_deafness_harms_nobody(50);
 }
 
-// Over RPC Binder the socket to the deaf client fills up, and the one thread that sends news waits
-// in a write; meanwhile the one queue of all clients runs over, and others lose theirs.
 #[test]
-#[ignore = "needs news that wait for each client by itself"]
 fn whoever_lets_more_news_pile_up_than_anything_holds_keeps_none_from_others() {
     assert_deafness_harms_nobody(2000);
+}
+
+#[test]
+fn uids_that_all_let_news_pile_up_keep_none_from_others() {
+    let device = Device::start();
+    let victim = Victim::new(&device);
+    let threads = device.service_threads();
+    // More than threads of the service that wait to send.
+    let deaf: Vec<Client> = (0..5).map(|more| device.client(THIRD_APP + more)).collect();
+    for client in &deaf {
+        client.begin_crowd(Crowd::Deaf(600));
+    }
+    for client in &deaf {
+        client.finish_crowd();
+    }
+    victim.works();
+    let dump: Value = serde_json::from_str(&device.dump(&["--json"])).expect("a dump in JSON");
+    assert!(dump["notices"]["sent"].as_u64().expect("a number") > 0, "{}", dump["notices"]);
+    for client in &deaf {
+        client.kill();
+    }
+    victim.works();
+    device.await_figures("all is given back", |now| (now.sessions, now.buffers) == (0, 0));
+    device
+        .await_true("the threads are gone", || (device.service_threads() <= threads).then_some(()));
 }
 
 #[test]

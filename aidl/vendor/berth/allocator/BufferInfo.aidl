@@ -26,6 +26,11 @@ parcelable BufferInfo {
     const int FLAG_SEALED = 1 << 3;
     /** In flags: the memory had been another buffer's and was cleared. */
     const int FLAG_RECYCLED = 1 << 4;
+    /**
+     * In flags: acquired, and given up since by the session that allocated it, as
+     * IAllocatorCallback.onSharedBufferGone tells.
+     */
+    const int FLAG_GIVEN_UP = 1 << 5;
 
     /** The id in this session. */
     long id;
