@@ -24,6 +24,7 @@ pub const SHORTEST_WINDOW: Duration = Duration::from_millis(500);
 pub const LONGEST_WINDOW: Duration = Duration::from_secs(10);
 /// What the window of a process without `CAP_SYS_RESOURCE` is a multiple of, from Linux 6.4 on: the
 /// kernel looks for such triggers when it computes its averages (`PSI_FREQ` of the same file).
+/// Before 5.13, and in Android's kernels up to 6.1, the file's mode alone says who may set a trigger.
 pub const UNPRIVILEGED_WINDOW: Duration = Duration::from_secs(2);
 
 /// Whose time counts as lost.
@@ -212,11 +213,10 @@ fn explained(error: KernelError) -> KernelError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use berth_facilities::shortage::Shortage;
     use berth_facilities::{missing, missing_any, Facility};
     use nix::sys::utsname::uname;
     use proptest::prelude::*;
-    use std::path::PathBuf;
-    use std::process::{Child, Command, Stdio};
 
     const STALL: Duration = Duration::from_millis(1);
 
@@ -324,55 +324,6 @@ mod tests {
         // To poll, it is the same as never set.
         let never = PressureTrigger { file: File::open(PATH).unwrap(), window: SHORTEST_WINDOW };
         assert_eq!(never.wait(None).unwrap_err().errno, Errno::ENODEV);
-    }
-
-    /// A control group in which memory is short: whoever is in it waits, nobody is killed. It goes
-    /// with the test.
-    struct Shortage {
-        hierarchy: PathBuf,
-        group: PathBuf,
-        sufferer: Option<Child>,
-    }
-
-    impl Shortage {
-        const LIMIT: &'static str = "262144";
-
-        fn new() -> Shortage {
-            let name = format!("berth-shortage-{}", std::process::id());
-            let hierarchy = std::env::temp_dir().join(&name);
-            fs::create_dir(&hierarchy).unwrap();
-            run(Command::new("mount").args(["-t", "cgroup2", "none"]).arg(&hierarchy));
-            let shortage = Shortage { group: hierarchy.join(name), hierarchy, sufferer: None };
-            fs::write(shortage.hierarchy.join("cgroup.subtree_control"), "+memory").unwrap();
-            fs::create_dir(&shortage.group).unwrap();
-            fs::write(shortage.group.join("memory.high"), Shortage::LIMIT).unwrap();
-            shortage
-        }
-
-        /// Lets a process of its own want more than there is.
-        fn suffer(&mut self) {
-            let script = "echo $$ >\"$0/cgroup.procs\" && exec tail /dev/zero";
-            let mut shell = Command::new("sh");
-            let shell = shell.args(["-c", script]).arg(&self.group);
-            self.sufferer = Some(shell.stdout(Stdio::null()).spawn().unwrap());
-        }
-    }
-
-    impl Drop for Shortage {
-        fn drop(&mut self) {
-            if let Some(mut sufferer) = self.sufferer.take() {
-                let _ = sufferer.kill();
-                let _ = sufferer.wait();
-            }
-            let _ = fs::remove_dir(&self.group);
-            let _ = Command::new("umount").arg(&self.hierarchy).status();
-            let _ = fs::remove_dir(&self.hierarchy);
-        }
-    }
-
-    fn run(command: &mut Command) {
-        let status = command.status().unwrap();
-        assert!(status.success(), "{command:?}: {status}");
     }
 
     #[test]

@@ -6,15 +6,25 @@
 //! Two things tell. `MemAvailable` against the reserve that is never given away: dma-bufs take memory
 //! that nobody can reclaim, so that this falls before anything stalls. And the kernel's pressure
 //! stall information, where there is any: that tasks already wait for memory, whoever took it.
+//!
+//! How the latter is had depends on the kernel (`kernel/sched/psi.c`) and on the file's mode, which
+//! is 0664 for `system` on Android (system/core's `rootdir/init.rc`). Up to Linux 5.12, and on
+//! Android's kernels up to 6.1, whoever may write the file may have any trigger. From 5.13 to 6.3
+//! only `CAP_SYS_RESOURCE` opens it to write, which this service has no other use for and does
+//! without. From 6.4 on anybody has triggers with a window of 2 seconds. Where no trigger is had the
+//! times in the file are read, which anybody may.
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::io;
-use std::sync::Weak;
+use std::sync::{Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use berth_kernel::meminfo::MemInfo;
 use berth_kernel::pressure::{Pressure, PressureTrigger, Stalled};
 
+use crate::lock::lock;
 use crate::service::Service;
 
 /// How often is looked at what is available.
@@ -26,6 +36,8 @@ const STALL: Duration = Duration::from_millis(150);
 const WINDOW: Duration = Duration::from_secs(1);
 /// How much of the last ten seconds all tasks lost, in percent, when pressure is critical.
 const CRITICAL_STALL: f32 = 10.0;
+/// How many changes are remembered.
+const REMEMBERED: usize = 16;
 /// How long it must have been better before it counts as better: what is given back comes again.
 const RELIEF: Duration = Duration::from_secs(5);
 
@@ -54,12 +66,82 @@ impl Level {
     }
 }
 
+/// What tells that tasks wait for memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Nothing: only `MemAvailable` says how short memory is.
+    #[default]
+    Nothing,
+    /// The times that tasks lost, read once in an [`INTERVAL`].
+    Readings,
+    /// A trigger of the kernel's with this window.
+    Trigger(Duration),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Nothing => f.write_str("MemAvailable alone"),
+            Source::Readings => {
+                write!(f, "MemAvailable, and stalls of {STALL:?}, read every {INTERVAL:?}")
+            }
+            Source::Trigger(window) => {
+                write!(f, "MemAvailable, and a trigger for stalls of {STALL:?} in {window:?}")
+            }
+        }
+    }
+}
+
+/// How it was until now, for people.
+#[derive(Debug, Default)]
+pub(crate) struct History(Mutex<Past>);
+
+#[derive(Debug, Default)]
+struct Past {
+    source: Source,
+    changes: VecDeque<(Instant, Level)>,
+}
+
+impl History {
+    /// What tells of stalls.
+    pub(crate) fn source(&self) -> Source {
+        lock(&self.0).source
+    }
+
+    /// The last changes, the latest first: how long ago, and to what.
+    pub(crate) fn changes(&self) -> Vec<(Duration, Level)> {
+        let past = lock(&self.0);
+        past.changes.iter().rev().map(|(at, level)| (at.elapsed(), *level)).collect()
+    }
+
+    /// Notes a change.
+    pub(crate) fn note(&self, level: Level) {
+        let mut past = lock(&self.0);
+        if past.changes.len() == REMEMBERED {
+            past.changes.pop_front();
+        }
+        past.changes.push_back((Instant::now(), level));
+    }
+
+    fn tell_source(&self, source: Source) {
+        lock(&self.0).source = source;
+        log::info!("memory pressure is told by {source}");
+    }
+}
+
 /// Starts the thread; it ends with the service.
 pub(crate) fn start(service: Weak<Service>) -> io::Result<()> {
     thread::Builder::new().name("pressure".to_owned()).spawn(move || {
         let mut gauge = Gauge::default();
         let mut stalls = Stalls::watch();
+        let mut source = None;
         loop {
+            {
+                let Some(service) = service.upgrade() else { return };
+                if source.replace(stalls.source()) != Some(stalls.source()) {
+                    service.pressure_history.tell_source(stalls.source());
+                }
+            }
             let stalled = stalls.wait(INTERVAL);
             let Some(service) = service.upgrade() else { return };
             let Ok(memory) = MemInfo::read() else { continue };
@@ -73,33 +155,90 @@ pub(crate) fn start(service: Weak<Service>) -> io::Result<()> {
     Ok(())
 }
 
-/// The kernel's word that tasks wait for memory; `None` where it gives none.
-struct Stalls(Option<PressureTrigger>);
+/// The kernel's word that tasks wait for memory.
+enum Stalls {
+    Trigger(PressureTrigger),
+    /// What was read last.
+    Readings(Pressure),
+    Nothing,
+}
 
 impl Stalls {
     fn watch() -> Stalls {
-        let trigger = PressureTrigger::new(Stalled::Some, STALL, WINDOW);
-        Stalls(trigger.map_err(|error| log::info!("only MemAvailable tells: {error}")).ok())
+        match PressureTrigger::new(Stalled::Some, STALL, WINDOW) {
+            Ok(trigger) => Stalls::Trigger(trigger),
+            Err(error) => {
+                log::info!("{error}");
+                Stalls::by_reading()
+            }
+        }
+    }
+
+    fn by_reading() -> Stalls {
+        match Pressure::read() {
+            Ok(first) => Stalls::Readings(first),
+            Err(error) => {
+                log::info!("{error}");
+                Stalls::Nothing
+            }
+        }
+    }
+
+    fn source(&self) -> Source {
+        match self {
+            Stalls::Trigger(trigger) => Source::Trigger(trigger.window()),
+            Stalls::Readings(_) => Source::Readings,
+            Stalls::Nothing => Source::Nothing,
+        }
     }
 
     /// Waits for such a word, so long at most.
     fn wait(&mut self, most: Duration) -> Level {
-        let Some(trigger) = &self.0 else {
-            thread::sleep(most);
-            return Level::Normal;
-        };
-        match trigger.wait(Some(most)) {
-            Ok(false) => Level::Normal,
-            Ok(true) => match Pressure::read() {
-                Ok(pressure) if pressure.full.avg10 >= CRITICAL_STALL => Level::Critical,
-                _ => Level::Moderate,
-            },
-            Err(error) => {
-                log::warn!("only MemAvailable tells from now on: {error}");
-                self.0 = None;
+        match self {
+            Stalls::Nothing => {
+                thread::sleep(most);
                 Level::Normal
             }
+            Stalls::Readings(last) => {
+                thread::sleep(most);
+                match Pressure::read() {
+                    Ok(now) => {
+                        let before = std::mem::replace(last, now);
+                        level_of(&before, &now)
+                    }
+                    Err(error) => {
+                        log::warn!("{error}");
+                        *self = Stalls::Nothing;
+                        Level::Normal
+                    }
+                }
+            }
+            Stalls::Trigger(trigger) => match trigger.wait(Some(most)) {
+                Ok(false) => Level::Normal,
+                Ok(true) => Pressure::read().map_or(Level::Moderate, |now| level_of_stalled(&now)),
+                Err(error) => {
+                    log::warn!("{error}");
+                    *self = Stalls::by_reading();
+                    Level::Normal
+                }
+            },
         }
+    }
+}
+
+/// What two readings say of the time between them.
+fn level_of(before: &Pressure, now: &Pressure) -> Level {
+    match now.some.total.saturating_sub(before.some.total) < STALL {
+        true => Level::Normal,
+        false => level_of_stalled(now),
+    }
+}
+
+/// What is the matter when tasks were stalled for [`STALL`].
+fn level_of_stalled(now: &Pressure) -> Level {
+    match now.full.avg10 >= CRITICAL_STALL {
+        true => Level::Critical,
+        false => Level::Moderate,
     }
 }
 
@@ -129,6 +268,7 @@ impl Gauge {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use berth_kernel::pressure::Averages;
 
     #[test]
     fn the_reserve_decides_the_level() {
@@ -142,6 +282,33 @@ mod tests {
             assert_eq!(Level::of_available(available, 1000), level, "{available}");
         }
         assert_eq!(Level::of_available(0, 0), Level::Normal);
+    }
+
+    #[test]
+    fn readings_tell_what_a_trigger_would() {
+        let reading = |lost_ms: u64, full: f32| {
+            let total = Duration::from_millis(lost_ms);
+            let averages = |avg10| Averages { avg10, avg60: 0.0, avg300: 0.0, total };
+            Pressure { some: averages(90.0), full: averages(full) }
+        };
+        let first = reading(1000, 0.0);
+        assert_eq!(level_of(&first, &reading(1149, 50.0)), Level::Normal);
+        assert_eq!(level_of(&first, &reading(1150, 9.9)), Level::Moderate);
+        assert_eq!(level_of(&first, &reading(1150, 10.0)), Level::Critical);
+        // It never falls; if it did, that would be no pressure.
+        assert_eq!(level_of(&first, &reading(0, 50.0)), Level::Normal);
+    }
+
+    #[test]
+    fn the_last_changes_are_remembered_and_no_more() {
+        let history = History::default();
+        for round in 0..REMEMBERED + 3 {
+            let level = if round % 2 == 0 { Level::Moderate } else { Level::Critical };
+            history.note(level);
+        }
+        let levels: Vec<Level> = history.changes().into_iter().map(|(_, level)| level).collect();
+        assert_eq!(levels.len(), REMEMBERED);
+        assert_eq!(levels[..2], [Level::Moderate, Level::Critical]);
     }
 
     #[test]

@@ -91,6 +91,7 @@ pub struct Service {
     pub(crate) notices: Notices,
     /// The last [`Level`] that was felt.
     pub(crate) pressure: AtomicU32,
+    pub(crate) pressure_history: pressure::History,
     next_id: AtomicI64,
     sessions: Mutex<HashMap<i64, Registered>>,
 }
@@ -147,6 +148,7 @@ impl Service {
             page_bytes: page_size(),
             notices: Notices::start()?,
             pressure: AtomicU32::new(Level::Normal as u32),
+            pressure_history: pressure::History::default(),
             next_id: AtomicI64::new(receipts.first_id()),
             receipts,
             restored: Restored::default(),
@@ -424,6 +426,7 @@ impl Service {
             self.reclaimer.recycler.trim(0);
         }
         self.pressure.store(level as u32, Ordering::Relaxed);
+        self.pressure_history.note(level);
         log::info!("memory pressure: {level:?}");
         let mailboxes: Vec<_> =
             lock(&self.sessions).values().map(|entry| entry.mailbox.clone()).collect();

@@ -18,6 +18,7 @@
 
 mod look;
 mod report;
+pub mod shortage;
 
 pub use look::CMA_HEAPS;
 pub use report::Report;

@@ -30,6 +30,8 @@ Keys of the JSON; later versions only add some. Sizes are bytes, ages millisecon
   lingering    [name, heap, bytes, charged_uid, device, inode, takers]: given up and still held
   notices      sent and refused (calls to clients since the start), waiting (sessions whose news wait),
                held_up (threads that wait for a client to read)
+  pressure     source of what is known beside MemAvailable (\"trigger\" with window_ms, \"readings\", or
+               \"available\" if there is none), changes: [level, age_ms], the latest first
   uids         [uid, sessions, buffers, bytes], the largest first
   sessions     [id, name, uid, pid, age_ms, owned, acquired, bytes, buffers]
   buffers      of a session, or of all: [id, name, kind, heap, bytes, device, inode, sealed, age_ms,

@@ -60,8 +60,17 @@ pub(super) fn write(
     overview: &Overview,
     writer: &mut dyn Write,
 ) -> io::Result<()> {
-    let Overview { totals, limits, heaps, refusals_by_cause, uids, latencies, lingering, notices } =
-        overview;
+    let Overview {
+        totals,
+        limits,
+        heaps,
+        refusals_by_cause,
+        uids,
+        latencies,
+        lingering,
+        notices,
+        pressure,
+    } = overview;
     let mut serializer = serde_json::Serializer::new(&mut *writer);
     let mut map = serializer.serialize_map(None)?;
     map.serialize_entry("totals", totals)?;
@@ -72,6 +81,7 @@ pub(super) fn write(
     map.serialize_entry("latencies", latencies)?;
     map.serialize_entry("lingering", lingering)?;
     map.serialize_entry("notices", notices)?;
+    map.serialize_entry("pressure", pressure)?;
     if arguments.sessions {
         let views = sessions(service, arguments.uid);
         if arguments.buffers_of_sessions {

@@ -18,6 +18,7 @@ use crate::heap::Heap;
 use crate::latency::Quantiles;
 use crate::memory::Memory;
 use crate::notices;
+use crate::pressure::{Level, Source};
 use crate::request::Shape;
 use crate::service::Service;
 use crate::session::{Holding, Role, Session};
@@ -40,6 +41,7 @@ pub(super) struct Overview {
     /// What was given up and is held by somebody.
     pub(super) lingering: Vec<ShownLingering>,
     pub(super) notices: notices::Figures,
+    pub(super) pressure: ShownPressure,
 }
 
 /// How long calls took in the service, in microseconds.
@@ -50,6 +52,54 @@ pub(super) struct ShownLatency {
     pub(super) p90_us: u64,
     pub(super) p99_us: u64,
     pub(super) max_us: u64,
+}
+
+/// How short memory is and was.
+#[derive(Debug, Serialize)]
+pub(super) struct ShownPressure {
+    /// "trigger", "readings" or "available".
+    pub(super) source: &'static str,
+    /// The trigger's window; 0 without one.
+    pub(super) window_ms: u64,
+    /// The same for people.
+    #[serde(skip)]
+    pub(super) told_by: String,
+    /// The latest first.
+    pub(super) changes: Vec<ShownChange>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ShownChange {
+    pub(super) level: &'static str,
+    pub(super) age_ms: u64,
+}
+
+impl ShownPressure {
+    fn take(service: &Service) -> ShownPressure {
+        let source = service.pressure_history.source();
+        let (name, window) = match source {
+            Source::Trigger(window) => ("trigger", window),
+            Source::Readings => ("readings", Duration::ZERO),
+            Source::Nothing => ("available", Duration::ZERO),
+        };
+        let whole = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        let changes = service.pressure_history.changes();
+        let shown = |(age, level)| ShownChange { level: level_name(level), age_ms: whole(age) };
+        ShownPressure {
+            source: name,
+            window_ms: whole(window),
+            told_by: source.to_string(),
+            changes: changes.into_iter().map(shown).collect(),
+        }
+    }
+}
+
+fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::Normal => "normal",
+        Level::Moderate => "moderate",
+        Level::Critical => "critical",
+    }
 }
 
 /// Memory that was given up and is not gone.
@@ -213,6 +263,7 @@ impl Overview {
             latencies: latencies(service),
             lingering: lingering(service, uid),
             notices: service.notices.figures(),
+            pressure: ShownPressure::take(service),
         }
     }
 }

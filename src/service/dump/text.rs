@@ -8,8 +8,8 @@ use std::io::{self, Write};
 
 use super::arguments::Arguments;
 use super::snapshot::{
-    largest_first, sessions, Overview, ShownBuffer, ShownHeap, ShownLatency, ShownLimits,
-    ShownLingering, ShownSession, ShownUid, Totals,
+    largest_first, sessions, Overview, ShownBuffer, ShownChange, ShownHeap, ShownLatency,
+    ShownLimits, ShownLingering, ShownPressure, ShownSession, ShownUid, Totals,
 };
 use crate::notices::Figures;
 use crate::service::Service;
@@ -128,6 +128,7 @@ fn write_overview(overview: &Overview, writer: &mut dyn Write) -> io::Result<()>
         "  notices: {sent} sent, {refused} refused by clients' transports; {waiting} sessions wait \
          for theirs, {held_up} threads wait for a client to read"
     )?;
+    write_pressure(&overview.pressure, writer)?;
     for (cause, times) in overview.refusals_by_cause.iter().filter(|(_, times)| **times > 0) {
         writeln!(writer, "  refused for {cause}: {times}")?;
     }
@@ -181,6 +182,17 @@ fn write_rest(totals: &Totals, writer: &mut dyn Write) -> io::Result<()> {
         "  idle: {idle_buffers} buffers, {idle}, {cleared_buffers} of them cleared; used again: \
          {recycled_buffers} since start; memory pressure: {pressure}"
     )
+}
+
+fn write_pressure(pressure: &ShownPressure, writer: &mut dyn Write) -> io::Result<()> {
+    write!(writer, "  memory pressure is told by {}; changes:", pressure.told_by)?;
+    if pressure.changes.is_empty() {
+        write!(writer, " none")?;
+    }
+    for ShownChange { level, age_ms } in &pressure.changes {
+        write!(writer, " {level} {} ago", Age(*age_ms))?;
+    }
+    writeln!(writer)
 }
 
 fn write_latency(name: &str, latency: &ShownLatency, writer: &mut dyn Write) -> io::Result<()> {

@@ -17,6 +17,7 @@ mod lane;
 mod libgbinder;
 mod limits;
 mod ownership;
+mod pressure;
 mod proc_truth;
 mod refusals;
 mod regions;
