@@ -73,6 +73,10 @@ pub enum Command {
     #[command(after_help = help::ACQUIRE)]
     Acquire(Acquire),
 
+    /// Have what is kept idle of this uid's freed buffers given back to the kernel.
+    #[command(after_help = help::TRIM)]
+    Trim,
+
     /// A completion script for a shell; needs no allocator.
     #[command(after_help = help::COMPLETIONS)]
     Completions {
@@ -409,6 +413,7 @@ mod tests {
             "berthctl acquire 1234",
             "berthctl completions cmd.exe",
             "berthctl stats everything",
+            "berthctl trim --uid 7",
         ] {
             assert!(parsed(words).is_err(), "{words}");
         }
@@ -423,6 +428,7 @@ mod tests {
             ("berthctl share --size 1 --uid 1", true),
             ("berthctl watch", true),
             ("berthctl stats", false),
+            ("berthctl trim", false),
         ] {
             assert_eq!(parsed(words).unwrap().command.holds(), holds, "{words}");
         }

@@ -70,7 +70,9 @@ Example: berthctl dump --buffers --uid 10123";
 
 /// Of `stats`.
 pub const STATS: &str = "\
-JSON: one line: sessions, buffers, bytes, tokens, allocated_buffers, refusals, abandoned_sessions.
+JSON: one line: sessions, buffers, bytes, tokens, allocated_buffers, refusals, abandoned_sessions,
+abandoned_buffers, lingering_buffers, lingering_bytes, idle_buffers, idle_bytes, cleared_buffers,
+recycled_buffers. They mean what they mean in the dump (berthctl dump -- --help).
 
 Example: berthctl stats --json";
 
@@ -102,6 +104,13 @@ JSON: one line as that of alloc; with --read, read too, in hexadecimal digits.
 Examples:
   berthctl acquire 00112233445566778899aabbccddeeff --read 64
   berthctl acquire - --hold 60 < FILE";
+
+/// Of `trim`.
+pub const TRIM: &str = "\
+Only what was freed under the uid that berthctl runs under, and nothing that anybody holds.
+JSON: one line: bytes (given back).
+
+Example: berthctl trim --json";
 
 /// Of `completions`.
 pub const COMPLETIONS: &str = "\

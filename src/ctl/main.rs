@@ -64,6 +64,10 @@ fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Failure> {
         (Command::Stats, _) => show::stats(&allocator.stats()?, json, out)?,
         (Command::List(asked), _) => list::list(&allocator, asked, json, out)?,
         (Command::Dump { args }, _) => dump(&allocator, args, json)?,
+        (Command::Trim, _) => {
+            let bytes = allocator.open_session("berthctl")?.trim()?;
+            show::trimmed(bytes, json, out)?;
+        }
         (Command::Alloc(asked), stop) => allocate::buffers(&allocator, asked, json, stop, out)?,
         (Command::Region(asked), stop) => allocate::region(&allocator, asked, json, stop, out)?,
         (Command::Acquire(asked), stop) => share::acquire(&allocator, asked, json, stop, out)?,

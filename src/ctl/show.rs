@@ -110,7 +110,24 @@ pub fn stats(stats: &AllocatorStats, json: bool, out: &mut dyn Write) -> io::Res
         out,
         "since start: {} buffers allocated, {} calls refused, {} sessions ended without close",
         stats.allocatedBuffers, stats.refusals, stats.abandonedSessions
+    )?;
+    writeln!(
+        out,
+        "given up and still held: {} buffers, {}; idle: {} buffers, {}; used again: {} since start",
+        stats.lingeringBuffers,
+        size(stats.lingeringBytes.unsigned_abs()),
+        stats.idleBuffers,
+        size(stats.idleBytes.unsigned_abs()),
+        stats.recycledBuffers
     )
+}
+
+/// What was given back to the kernel.
+pub fn trimmed(bytes: u64, json: bool, out: &mut dyn Write) -> io::Result<()> {
+    match json {
+        true => writeln!(out, "{}", json!({ "bytes": bytes })),
+        false => writeln!(out, "{} given back", size(bytes)),
+    }
 }
 
 /// The same for programs.
@@ -123,6 +140,13 @@ pub fn stats_json(stats: &AllocatorStats) -> Value {
         "allocated_buffers": stats.allocatedBuffers,
         "refusals": stats.refusals,
         "abandoned_sessions": stats.abandonedSessions,
+        "abandoned_buffers": stats.abandonedBuffers,
+        "lingering_buffers": stats.lingeringBuffers,
+        "lingering_bytes": stats.lingeringBytes,
+        "idle_buffers": stats.idleBuffers,
+        "idle_bytes": stats.idleBytes,
+        "cleared_buffers": stats.clearedBuffers,
+        "recycled_buffers": stats.recycledBuffers,
     })
 }
 

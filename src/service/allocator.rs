@@ -197,6 +197,8 @@ impl IAllocatorSession for SessionObject {
     fn trim(&self) -> hal_binder::Result<i64> {
         // That the session is open, like every call but close.
         self.answer(self.session.held().map(|_| {
+            // What was freed a moment ago is not idle yet.
+            self.service.reclaimer.settle(self.session.uid);
             let bytes = self.service.reclaimer.recycler.trim_of_uid(self.session.uid);
             i64::try_from(bytes).unwrap_or(i64::MAX)
         }))

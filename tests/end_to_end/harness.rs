@@ -638,6 +638,16 @@ impl Device {
         fs::read_dir(format!("/proc/{pid}/task")).expect("the service is alive").count()
     }
 
+    /// How many of them have this name (`/proc/PID/task/TID/comm`, proc(5)).
+    pub fn service_threads_named(&self, name: &str) -> usize {
+        let pid = self.service_pid();
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("the service is alive");
+        let has_name = |thread: &fs::DirEntry| {
+            fs::read_to_string(thread.path().join("comm")).is_ok_and(|comm| comm.trim() == name)
+        };
+        threads.flatten().filter(has_name).count()
+    }
+
     /// Bytes of memory that are the service's own (`RssAnon` in `/proc/PID/status`, proc(5)).
     pub fn service_memory(&self) -> u64 {
         let pid = self.service_pid();

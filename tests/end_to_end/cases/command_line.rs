@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Output, Stdio};
 
+use berth_end_to_end::facilities::{missing, Facility};
 use berth_end_to_end::harness::{Device, APP, OTHER_APP, THIRD_APP};
 use berth_end_to_end::protocol::Descriptor;
 use nix::sys::signal::{kill, Signal};
@@ -337,6 +338,37 @@ fn exit_codes_say_what_went_wrong() {
 }
 
 #[test]
+fn trim_gives_back_what_the_uid_freed_and_nothing_else() {
+    let device = Device::start_with_policy("limit idle-seconds 600\n");
+    // Where nothing is kept idle nothing is given back.
+    let output = as_uid(&device, APP, &["trim"]);
+    assert_eq!((output.status.code(), &*text(&output.stdout)), (DONE, "0 B given back\n"));
+    if missing(Facility::DmaHeapSystem) {
+        return;
+    }
+    let (client, other) =
+        (device.client(APP).with_session(), device.client(OTHER_APP).with_session());
+    let both = [&client, &other].map(|client| {
+        let held = client.allocate(&Descriptor::linear(1 << 20), 4).unwrap();
+        (client, held)
+    });
+    for (client, held) in &both {
+        held[..3].iter().for_each(|held| client.drop_buffer(held.handle));
+    }
+    device.await_figures("all are idle", |now| now.idle == 6);
+    let output = as_uid(&device, APP, &["trim", "--json"]);
+    assert_eq!(output.status.code(), DONE, "{output:?}");
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer, serde_json::json!({ "bytes": 3 << 20 }));
+    let figures = device.figures();
+    assert_eq!((figures.idle, figures.buffers), (3, 2), "the other's, and what is held");
+    let output = as_uid(&device, OTHER_APP, &["trim"]);
+    assert_eq!(&*text(&output.stdout), "3 MiB given back\n");
+    let wrong = as_uid(&device, APP, &["trim", "everything"]);
+    assert_eq!(wrong.status.code(), USAGE, "{wrong:?}");
+}
+
+#[test]
 fn completions_need_no_allocator() {
     let device = Device::start();
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
@@ -345,7 +377,9 @@ fn completions_need_no_allocator() {
         let output = command.output().unwrap();
         assert_eq!(output.status.code(), DONE, "{output:?}");
         let script = text(&output.stdout);
-        assert!(script.contains("berthctl") && script.contains("acquire"), "{script}");
+        for word in ["berthctl", "acquire", "trim"] {
+            assert!(script.contains(word), "{word}: {script}");
+        }
     }
 }
 
@@ -366,6 +400,7 @@ fn the_help_has_every_command_and_the_exit_codes() {
         "watch",
         "share",
         "acquire",
+        "trim",
         "completions",
     ] {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");

@@ -154,7 +154,8 @@ fn whoever_lets_more_news_pile_up_than_anything_holds_keeps_none_from_others() {
 fn uids_that_all_let_news_pile_up_keep_none_from_others() {
     let device = Device::start();
     let victim = Victim::new(&device);
-    let threads = device.service_threads();
+    let senders = || device.service_threads_named("notice-sender");
+    let at_rest = senders();
     // More than threads of the service that wait to send.
     let deaf: Vec<Client> = (0..5).map(|more| device.client(THIRD_APP + more)).collect();
     for client in &deaf {
@@ -171,8 +172,7 @@ fn uids_that_all_let_news_pile_up_keep_none_from_others() {
     }
     victim.works();
     device.await_figures("all is given back", |now| (now.sessions, now.buffers) == (0, 0));
-    device
-        .await_true("the threads are gone", || (device.service_threads() <= threads).then_some(()));
+    device.await_true("the threads are gone", || (senders() <= at_rest).then_some(()));
 }
 
 #[test]
