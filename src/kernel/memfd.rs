@@ -6,11 +6,12 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 
 use nix::errno::Errno;
 pub use nix::fcntl::SealFlag;
-use nix::fcntl::{fcntl, FcntlArg};
-use nix::libc::{self, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE};
+use nix::fcntl::{fcntl, FcntlArg, OFlag};
+use nix::libc::{self, c_int, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE};
 use nix::sys::memfd::{memfd_create, MemFdCreateFlag};
 use nix::sys::stat::{fchmod, fstat, Mode, SFlag};
 use nix::unistd::{ftruncate, geteuid};
@@ -28,9 +29,19 @@ const NOEXEC_SEAL: MemFdCreateFlag = MemFdCreateFlag::from_bits_retain(0x8);
 /// mapping. Not in nix 0.27.
 pub const FUTURE_WRITE_SEAL: SealFlag = SealFlag::from_bits_retain(0x10);
 
+/// `F_SETSIG` (`include/uapi/asm-generic/fcntl.h`): which signal tells that a lease is broken.
+const SET_SIGNAL: c_int = 10;
+
+/// How often it is tried to open what somebody has a lease on.
+const MOST_RETRIES: usize = 100;
+
 /// An owned memfd that can neither shrink nor grow.
 #[derive(Debug)]
-pub struct Memfd(OwnedFd);
+pub struct Memfd {
+    fd: OwnedFd,
+    /// It was opened by open(2), and not made: it counts among the writers that the kernel knows of.
+    is_reopened: bool,
+}
 
 impl Memfd {
     /// Makes a memfd of exactly `bytes`, which reads zero. Its pages come when they are first
@@ -51,7 +62,7 @@ impl Memfd {
         fchmod(fd.as_raw_fd(), Mode::S_IRUSR | Mode::S_IWUSR).map_err(refuse)?;
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
         fcntl(fd.as_raw_fd(), FcntlArg::F_ADD_SEALS(seals)).map_err(refuse)?;
-        Ok(Memfd(fd))
+        Ok(Memfd { fd, is_reopened: false })
     }
 
     /// A memfd of this process's uid that was made as [`create`](Memfd::create) makes them, by this
@@ -82,7 +93,8 @@ impl Memfd {
         // A new open file: what was sent may be open to read only.
         let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
         let opened = OpenOptions::new().read(true).write(true).open(path).map(OwnedFd::from);
-        opened.map(Memfd).map_err(KernelError::io(|| "re-open a memfd".to_owned()))
+        let adopted = opened.map(|fd| Memfd { fd, is_reopened: true });
+        adopted.map_err(KernelError::io(|| "re-open a memfd".to_owned()))
     }
 
     /// Gives all of its pages back to the kernel, for everybody: who has it mapped reads zeros from
@@ -107,16 +119,71 @@ impl Memfd {
         let hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
         // nix has the call, but not for Android.
         // SAFETY: the descriptor is open as long as its owner is; the rest are numbers.
-        let punched = unsafe { libc::fallocate(self.0.as_raw_fd(), hole, 0, length) };
+        let punched = unsafe { libc::fallocate(self.fd.as_raw_fd(), hole, 0, length) };
         Errno::result(punched).map(|_| ()).map_err(refuse)
     }
 
     /// A descriptor that only reads: a new open file, not a duplicate, so that neither a writable
     /// mapping nor `mprotect` can be had from it.
     pub fn open_read_only(&self) -> Result<OwnedFd, KernelError> {
-        let path = format!("/proc/self/fd/{}", self.0.as_raw_fd());
+        let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
         let opened = File::open(path).map(OwnedFd::from);
         opened.map_err(KernelError::io(|| "re-open a memfd read-only".to_owned()))
+    }
+
+    /// A descriptor to read and write with an open file of its own, so that
+    /// [`has_other_writers`](Self::has_other_writers) knows of it. A duplicate of this memfd's own it
+    /// never sees.
+    pub fn open_again(&self) -> Result<OwnedFd, KernelError> {
+        // Another thread may have a lease on it for a moment, to look for writers.
+        let mut opened = self.reopen();
+        for _ in 0..MOST_RETRIES {
+            match &opened {
+                Err(error) if error.errno == Errno::EWOULDBLOCK => std::thread::yield_now(),
+                _ => break,
+            }
+            opened = self.reopen();
+        }
+        let file = opened?;
+        fcntl(file.as_raw_fd(), FcntlArg::F_SETFL(OFlag::empty()))
+            .map_err(KernelError::context(|| "reset the flags of a memfd".to_owned()))?;
+        Ok(file.into())
+    }
+
+    /// Whether anybody, in any process, still has a descriptor of [`open_again`](Self::open_again),
+    /// a duplicate of one, or a mapping made of one, of whatever protection.
+    ///
+    /// The kernel gives a write lease only for a file that nobody else has open to write
+    /// (`check_conflicting_open` in `fs/locks.c`; fcntl(2), `F_SETLEASE`), and a mapping keeps the
+    /// file open that it was made of. What the memfd itself is open by, which no open(2) made, does
+    /// not count there; nor, but on kernels with `CONFIG_IMA`, does what is open only to read.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES` if the memfd belongs to another uid, or SELinux forbids `lock`.
+    pub fn has_other_writers(&self) -> Result<bool, KernelError> {
+        if self.is_reopened {
+            let alone = lease(self.fd.as_fd(), libc::F_WRLCK)?;
+            if alone {
+                lease(self.fd.as_fd(), libc::F_UNLCK)?;
+            }
+            return Ok(!alone);
+        }
+        match self.reopen() {
+            // The lease ends with the probe.
+            Ok(probe) => lease(probe.as_fd(), libc::F_WRLCK).map(|alone| !alone),
+            // Somebody has a lease on it.
+            Err(error) if error.errno == Errno::EWOULDBLOCK => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens it to read and write, without waiting for whoever has a lease on it.
+    fn reopen(&self) -> Result<File, KernelError> {
+        let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
+        let mut options = OpenOptions::new();
+        let opened = options.read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path);
+        opened.map_err(KernelError::io(|| "re-open a memfd to write".to_owned()))
     }
 
     /// Ends writing for everybody and for good: from here on no descriptor of the memfd, of whatever
@@ -126,7 +193,7 @@ impl Memfd {
     /// Holes can no longer be punched either: read-only for good and purgeable exclude each other.
     pub fn seal_future_writes(&self) -> Result<(), KernelError> {
         let wanted = FUTURE_WRITE_SEAL | SealFlag::F_SEAL_SEAL;
-        match fcntl(self.0.as_raw_fd(), FcntlArg::F_ADD_SEALS(wanted)) {
+        match fcntl(self.fd.as_raw_fd(), FcntlArg::F_ADD_SEALS(wanted)) {
             // That is also the answer when all of it was sealed before.
             Err(Errno::EPERM) if seals(self.as_fd())?.contains(wanted) => Ok(()),
             result => result.map(|_| ()).map_err(KernelError::context(|| {
@@ -136,15 +203,31 @@ impl Memfd {
     }
 }
 
+/// Takes or gives back a lease; false if somebody else has the file open.
+fn lease(fd: BorrowedFd<'_>, kind: c_int) -> Result<bool, KernelError> {
+    let context = || KernelError::context(|| "take a lease on a memfd".to_owned());
+    // Whoever opens it while the lease lasts has this process told by a signal, which would end it.
+    // This one is ignored unless somebody asks for it.
+    // SAFETY: the descriptor is open as long as it is borrowed; the rest are numbers.
+    let set = unsafe { libc::fcntl(fd.as_raw_fd(), SET_SIGNAL, libc::SIGURG) };
+    Errno::result(set).map_err(context())?;
+    // SAFETY: as above.
+    match Errno::result(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETLEASE, kind) }) {
+        Ok(_) => Ok(true),
+        Err(Errno::EAGAIN) => Ok(false),
+        Err(errno) => Err(context()(errno)),
+    }
+}
+
 impl AsFd for Memfd {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 
 impl From<Memfd> for OwnedFd {
     fn from(memfd: Memfd) -> OwnedFd {
-        memfd.0
+        memfd.fd
     }
 }
 
@@ -192,7 +275,7 @@ mod tests {
             let flags = fcntl(fd.as_raw_fd(), FcntlArg::F_GETFD).unwrap();
             assert!(FdFlag::from_bits_retain(flags).contains(FdFlag::FD_CLOEXEC));
         }
-        let mode = nix::sys::stat::fstat(memfd.0.as_raw_fd()).unwrap().st_mode;
+        let mode = nix::sys::stat::fstat(memfd.fd.as_raw_fd()).unwrap().st_mode;
         assert_eq!(mode & 0o777, 0o600);
     }
 
@@ -225,11 +308,11 @@ mod tests {
         let memfd = Memfd::create("twice", 4096).unwrap();
         memfd.seal_future_writes().unwrap();
         memfd.seal_future_writes().unwrap();
-        let more = fcntl(memfd.0.as_raw_fd(), FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE));
+        let more = fcntl(memfd.fd.as_raw_fd(), FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE));
         assert_eq!(more, Err(Errno::EPERM));
         // Sealed against seals, it cannot be sealed against writing any more.
         let memfd = Memfd::create("too late", 4096).unwrap();
-        fcntl(memfd.0.as_raw_fd(), FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SEAL)).unwrap();
+        fcntl(memfd.fd.as_raw_fd(), FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SEAL)).unwrap();
         assert_eq!(memfd.seal_future_writes().unwrap_err().errno, Errno::EPERM);
     }
 
@@ -295,6 +378,81 @@ mod tests {
         assert!(can_shrink(file.as_fd()).unwrap());
         let null = File::open("/dev/null").unwrap();
         assert!(!can_shrink(null.as_fd()).unwrap());
+    }
+
+    #[test]
+    fn every_writer_of_a_memfd_is_seen_until_it_lets_go() {
+        for sealed in [false, true] {
+            let memfd = Memfd::create("counted", 4096).unwrap();
+            assert!(!memfd.has_other_writers().unwrap(), "its own descriptor does not count");
+            let first = memfd.open_again().unwrap();
+            if sealed {
+                memfd.seal_future_writes().unwrap();
+            }
+            assert!(memfd.has_other_writers().unwrap());
+            let flags = fcntl(first.as_raw_fd(), FcntlArg::F_GETFL).unwrap();
+            assert_eq!(flags & libc::O_NONBLOCK, 0);
+            let second = first.try_clone().unwrap();
+            drop(first);
+            assert!(memfd.has_other_writers().unwrap(), "a duplicate is left");
+            let mapping: Mapping<ReadOnly> = Mapping::new(second.as_fd(), 4096).unwrap();
+            drop(second);
+            assert!(memfd.has_other_writers().unwrap(), "a mapping to read is left");
+            drop(mapping);
+            assert!(!memfd.has_other_writers().unwrap());
+            let another = memfd.open_again().unwrap();
+            assert!(memfd.has_other_writers().unwrap());
+            // What adopts it counts for the memfd itself, and not for itself.
+            let adopted = Memfd::adopt(another.as_fd()).unwrap();
+            drop(another);
+            assert!(memfd.has_other_writers().unwrap());
+            drop(memfd);
+            for _ in 0..2 {
+                assert!(!adopted.has_other_writers().unwrap());
+                let again = adopted.open_again().unwrap();
+                assert!(adopted.has_other_writers().unwrap());
+                drop(again);
+            }
+        }
+    }
+
+    #[test]
+    fn a_memfd_is_opened_while_it_is_looked_for_its_writers() {
+        let memfd = Memfd::create("both", 4096).unwrap();
+        std::thread::scope(|scope| {
+            let looking =
+                scope.spawn(|| (0..2000).filter(|_| memfd.has_other_writers().unwrap()).count());
+            while !looking.is_finished() {
+                drop(memfd.open_again().unwrap());
+            }
+        });
+        assert!(!memfd.has_other_writers().unwrap());
+    }
+
+    #[test]
+    fn writers_in_other_processes_are_seen() {
+        let memfd = Memfd::create("elsewhere", 4096).unwrap();
+        let writer = memfd.open_again().unwrap();
+        let input = std::process::Stdio::from(writer);
+        let mut other =
+            std::process::Command::new("sleep").arg("1000").stdin(input).spawn().unwrap();
+        assert!(memfd.has_other_writers().unwrap());
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert!(!memfd.has_other_writers().unwrap());
+    }
+
+    #[test]
+    fn what_is_sealed_against_writing_cannot_be_written_by_a_descriptor_to_write() {
+        let memfd = Memfd::create("view", 4096).unwrap();
+        memfd.seal_future_writes().unwrap();
+        let writer = memfd.open_again().unwrap();
+        let refused = Mapping::<ReadWrite>::new(writer.as_fd(), 4096).unwrap_err();
+        assert_eq!(refused.errno, Errno::EPERM);
+        let mapping: Mapping<ReadOnly> = Mapping::new(writer.as_fd(), 4096).unwrap();
+        assert_eq!(mapping.size(), 4096);
+        let write = File::from(writer).write(b"x").unwrap_err();
+        assert_eq!(write.raw_os_error(), Some(Errno::EPERM as i32));
     }
 
     #[test]

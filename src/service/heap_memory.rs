@@ -95,15 +95,20 @@ impl HeapMemory {
         Ok(first.map(|first| (first, second)))
     }
 
-    /// New descriptors to read and write.
+    /// New descriptors to read and write. A memfd with a dma-buf is opened anew, so that the kernel
+    /// tells when nobody has it any more; the view is too, though nobody can write it.
     pub(crate) fn open(&self) -> Result<Opened, Refusal> {
-        let fd = duplicate(self.as_fd())?;
-        let second = match self {
-            HeapMemory::DmaBufWithView(_, view) => {
-                Some(view.open_read_only().map_err(Refusal::of_kernel)?)
+        let again = |memfd: &Memfd| memfd.open_again().map_err(Refusal::of_kernel);
+        let (fd, second) = match self {
+            HeapMemory::DmaBufWithView(buffer, view) => {
+                (duplicate(buffer.as_fd())?, Some(again(view)?))
             }
-            HeapMemory::MemfdWithDmaBuf(_, buffer) => Some(duplicate(buffer.as_fd())?),
-            _ => None,
+            HeapMemory::MemfdWithDmaBuf(memfd, buffer) => {
+                (again(memfd)?, Some(duplicate(buffer.as_fd())?))
+            }
+            HeapMemory::DmaBuf(_) | HeapMemory::Memfd(_) | HeapMemory::Ashmem(_) => {
+                (duplicate(self.as_fd())?, None)
+            }
         };
         Ok(Opened { fd, second })
     }
@@ -122,38 +127,42 @@ impl HeapMemory {
     pub(crate) fn open_read_only(&self, sealed: bool) -> Result<Opened, Refusal> {
         self.check_read_only(sealed)?;
         let fd = match self {
-            HeapMemory::Memfd(memfd)
-            | HeapMemory::DmaBufWithView(_, memfd)
-            | HeapMemory::MemfdWithDmaBuf(memfd, _) => {
+            HeapMemory::Memfd(memfd) | HeapMemory::MemfdWithDmaBuf(memfd, _) => {
                 memfd.open_read_only().map_err(Refusal::of_kernel)
             }
+            // Sealed for good, and seen by the kernel as one to write.
+            HeapMemory::DmaBufWithView(_, view) => view.open_again().map_err(Refusal::of_kernel),
             HeapMemory::DmaBuf(_) | HeapMemory::Ashmem(_) => duplicate(self.as_fd()),
         }?;
         Ok(Opened { fd, second: None })
     }
 
-    /// Whether the kernel tells all that hold it: a dma-buf and nothing else. Of one that is made of
-    /// a memfd, a client may hold only the memfd.
+    /// Whether the kernel tells all that hold it: a dma-buf, and a view of one. Of a region with a
+    /// dma-buf it does not tell who only reads.
     pub(crate) fn has_countable_holders(&self) -> bool {
-        matches!(self, HeapMemory::DmaBuf(_))
+        matches!(self, HeapMemory::DmaBuf(_) | HeapMemory::DmaBufWithView(..))
     }
 
-    /// Whether anybody but the service holds the dma-buf: a descriptor, a mapping or a device, in any
-    /// process. Of a memfd and of ashmem nothing tells.
+    /// Whether anybody but the service holds the dma-buf (a descriptor, a mapping or a device, in any
+    /// process) or the memfd that it is made of. Of a memfd alone and of ashmem nothing tells.
     pub(crate) fn is_held_by_others(&self) -> bool {
-        let buffer = match self {
-            HeapMemory::DmaBuf(buffer)
-            | HeapMemory::DmaBufWithView(buffer, _)
-            | HeapMemory::MemfdWithDmaBuf(_, buffer) => buffer,
-            HeapMemory::Memfd(_) | HeapMemory::Ashmem(_) => return false,
-        };
-        match fdinfo::holders(buffer.as_fd()) {
-            Ok(Some(holders)) => holders > 1,
-            // Without proof it is somebody's.
-            Ok(None) => true,
-            Err(error) => {
-                log::warn!("a buffer's holders: {error}");
-                true
+        match self {
+            HeapMemory::DmaBuf(buffer) => is_dma_buf_held(buffer),
+            HeapMemory::DmaBufWithView(buffer, memfd)
+            | HeapMemory::MemfdWithDmaBuf(memfd, buffer) => {
+                is_dma_buf_held(buffer) || is_memfd_held(memfd)
+            }
+            HeapMemory::Memfd(_) | HeapMemory::Ashmem(_) => false,
+        }
+    }
+
+    /// Closes what nobody is known to hold. Those who may still read a region with a dma-buf read
+    /// zeros from then on: nobody would pay for its pages.
+    pub(crate) fn close(self) {
+        if let HeapMemory::MemfdWithDmaBuf(memfd, buffer) = self {
+            drop(buffer);
+            if let Err(error) = memfd.punch() {
+                log::warn!("a region with a dma-buf was not emptied: {error}");
             }
         }
     }
@@ -203,6 +212,25 @@ impl AsFd for HeapMemory {
             HeapMemory::Ashmem(ashmem) => ashmem.as_fd(),
         }
     }
+}
+
+/// Whether others hold a dma-buf. Without proof it is somebody's.
+fn is_dma_buf_held(buffer: &DmaBuf) -> bool {
+    match fdinfo::holders(buffer.as_fd()) {
+        Ok(holders) => holders.map_or(true, |holders| holders > 1),
+        Err(error) => {
+            log::warn!("a buffer's holders: {error}");
+            true
+        }
+    }
+}
+
+/// The same of a memfd all of whose descriptors were opened anew.
+fn is_memfd_held(memfd: &Memfd) -> bool {
+    memfd.has_other_writers().unwrap_or_else(|error| {
+        log::warn!("a region's holders: {error}");
+        true
+    })
 }
 
 fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd, Refusal> {

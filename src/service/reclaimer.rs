@@ -6,7 +6,8 @@
 //! The kernel gives a dma-buf back when nobody holds it any more, in any process, and fdinfo's
 //! `count:` says when that is: at 1 there is only the service's own descriptor. Until then the memory
 //! lingers: it counts against the limits of the uid that allocated it. Then the charge goes back,
-//! and the memory to the recycler or to the kernel. Of a memfd nothing proves who holds it, and the
+//! and the memory to the recycler or to the kernel. The same goes for a dma-buf with the memfd that it
+//! is made of, whose holders a lease tells. Of a memfd alone nothing proves who holds it, and the
 //! kernel charges its pages to whoever touched them: its charge goes back at once.
 //!
 //! All of this happens on a thread of its own. A caller that a limit would refuse has its uid's
@@ -165,8 +166,7 @@ impl Reclaimer {
             };
             let gone = self.prove(batch);
             drop(proving);
-            drop(to_close);
-            self.not_kept(gone).for_each(drop);
+            to_close.into_iter().chain(self.not_kept(gone)).for_each(HeapMemory::close);
         }
     }
 

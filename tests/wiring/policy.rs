@@ -57,6 +57,7 @@ const LANGUAGE: &[&str] = &[
     "call",
     "create_file_perms",
     "getattr",
+    "lock",
     "map",
     "open",
     "r_file_perms",

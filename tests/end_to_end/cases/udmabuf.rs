@@ -5,7 +5,10 @@
 
 use berth_end_to_end::facilities::{missing, missing_any, Facility};
 use berth_end_to_end::harness::{Client, Device, APP, OTHER_APP};
-use berth_end_to_end::protocol::{Ask, Descriptor, Handle, Held};
+use berth_end_to_end::protocol::{Answer, Ask, Descriptor, Handle, Held, Hold};
+use berth_kernel::memfd::Memfd;
+use nix::sys::signal::{kill, Signal};
+use nix::unistd::Pid;
 
 use crate::{code, format};
 
@@ -16,7 +19,6 @@ const VIEW: i32 = 2;
 /// `BufferInfo.FLAG_FALLBACK_HEAP`.
 const FALLBACK: i32 = 1 << 1;
 const EPERM: i32 = 1;
-const EBADF: i32 = 9;
 const EACCES: i32 = 13;
 
 fn start() -> (Device, Client) {
@@ -27,7 +29,8 @@ fn start() -> (Device, Client) {
 
 fn assert_cannot_be_written(client: &Client, handle: Handle) {
     let roads = client.write_roads(handle);
-    assert_eq!((roads.map, roads.write), (EACCES, EBADF), "{roads:?}");
+    // The memfd is sealed, whatever the descriptor is open for.
+    assert_eq!((roads.map, roads.write), (EPERM, EPERM), "{roads:?}");
     assert!([EACCES, EPERM].contains(&roads.reopen) && roads.grow != 0, "{roads:?}");
 }
 
@@ -172,4 +175,117 @@ fn a_region_of_which_only_the_memfd_is_held_is_not_taken_for_forgotten() {
     let again = client.get(region.info.id, false).unwrap();
     assert_eq!(client.read(again.handle, 0, 6), b"in use");
     assert_eq!(device.figures().taken_back, 2);
+}
+
+/// A client that may have one buffer, and one that is a memfd and a dma-buf.
+fn start_with_one(asked: &Descriptor) -> (Device, Client, Held) {
+    let device = Device::start_with_policy(&format!("uid {APP} buffers 1"));
+    let client = device.client(APP).with_session();
+    let held = client.allocate_one(asked);
+    (device, client, held)
+}
+
+/// That a buffer counts, which was freed, until `let_go`.
+fn assert_counts_until(device: &Device, client: &Client, let_go: impl FnOnce()) {
+    device.await_figures("it lingers", |now| (now.buffers, now.lingering) == (0, 1));
+    let refusal = client.allocate(&Descriptor::region(4096), 1).unwrap_err();
+    assert_eq!(refusal.code, code::TOO_MANY_BUFFERS, "{}", refusal.message);
+    let_go();
+    let next = client.allocate_one(&Descriptor::region(4096));
+    device.await_figures("it is gone", |now| (now.buffers, now.lingering) == (1, 0));
+    client.drop_buffer(next.handle);
+}
+
+#[test]
+fn a_freed_region_with_a_dma_buf_counts_while_only_its_memfd_is_held() {
+    if missing(Facility::Udmabuf) {
+        return;
+    }
+    let asked = Descriptor::region(4096).from_heap("udmabuf").with_flags(STRICT);
+    for hold in [Hold::Duplicate, Hold::Map] {
+        let (device, client, region) = start_with_one(&asked);
+        let held = client.hold(hold(region.handle));
+        client.drop_buffer(region.handle);
+        assert_counts_until(&device, &client, || {
+            client.hold(Hold::LetGo(held));
+        });
+    }
+    // In a process that the service knows nothing of, and that outlives its client.
+    let (device, client, region) = start_with_one(&asked);
+    let child = Pid::from_raw(client.hold(Hold::Fork) as i32);
+    client.drop_buffer(region.handle);
+    device.await_figures("it lingers", |now| (now.buffers, now.lingering) == (0, 1));
+    kill(child, Signal::SIGKILL).expect("SIGKILL");
+    device.await_figures("it is gone", |now| (now.buffers, now.lingering) == (0, 0));
+}
+
+#[test]
+fn a_freed_buffer_counts_while_only_its_view_is_held() {
+    if missing(Facility::Udmabuf) {
+        return;
+    }
+    let asked = Descriptor::linear(4096).with_flags(VIEW);
+    let (device, client, buffer) = start_with_one(&asked);
+    let view = client.get(buffer.info.id, true).unwrap();
+    let held = client.hold(Hold::Duplicate(view.handle));
+    client.drop_buffer(view.handle);
+    client.drop_buffer(buffer.handle);
+    assert_counts_until(&device, &client, || {
+        client.hold(Hold::LetGo(held));
+    });
+
+    let buffer = client.allocate_one(&asked);
+    let view = client.second(buffer.handle);
+    client.write(buffer.handle, 0, b"seen");
+    client.ask(Ask::KeepMapped(view)).unwrap();
+    client.drop_buffer(view);
+    client.drop_buffer(buffer.handle);
+    assert_counts_until(&device, &client, || {
+        assert_eq!(client.ask(Ask::ReadKept(4)), Ok(Answer::Bytes(b"seen".to_vec())));
+        client.ask(Ask::Unmap).unwrap();
+    });
+}
+
+#[test]
+fn a_buffer_with_a_view_that_a_client_closed_and_never_freed_is_taken_back() {
+    if missing(Facility::Udmabuf) {
+        return;
+    }
+    let (device, client, buffer) = start_with_one(&Descriptor::linear(4096).with_flags(VIEW));
+    client.ask(Ask::Forget(buffer.handle)).unwrap();
+    device.await_figures("it is taken back", |now| now.taken_back == 1);
+    client.allocate_one(&Descriptor::region(4096));
+}
+
+/// Whether this kernel tells that a memfd is open to be read (CONFIG_IMA).
+fn are_readers_seen() -> bool {
+    let memfd = Memfd::create("probe", 4096).expect("a memfd");
+    let _reader = memfd.open_read_only().expect("a reader");
+    memfd.has_other_writers().expect("a lease or none")
+}
+
+#[test]
+fn who_only_reads_a_freed_region_with_a_dma_buf_keeps_it_charged_or_reads_zeros() {
+    if missing(Facility::Udmabuf) {
+        return;
+    }
+    let asked = Descriptor::region(4096).from_heap("udmabuf").with_flags(STRICT);
+    let (device, client, region) = start_with_one(&asked);
+    client.write(region.handle, 0, b"contents");
+    let reader = client.get(region.info.id, true).unwrap();
+    client.ask(Ask::KeepMapped(reader.handle)).unwrap();
+    client.drop_buffer(reader.handle);
+    client.drop_buffer(region.handle);
+    let kept = || client.ask(Ask::ReadKept(8)).unwrap();
+    if are_readers_seen() {
+        assert_counts_until(&device, &client, || {
+            assert_eq!(kept(), Answer::Bytes(b"contents".to_vec()));
+            client.ask(Ask::Unmap).unwrap();
+        });
+    } else {
+        device.await_true("its pages are gone", || {
+            (kept() == Answer::Bytes(vec![0; 8])).then_some(())
+        });
+        device.await_figures("it is gone", |now| (now.buffers, now.lingering) == (0, 0));
+    }
 }

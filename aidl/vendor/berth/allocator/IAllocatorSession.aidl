@@ -59,8 +59,10 @@ interface IAllocatorSession {
     /**
      * Gives buffers up: all that are named or, if any of them is unknown, none. Tokens for them
      * expire, and sessions that acquired them are told by onSharedBufferGone. Descriptors and
-     * mappings that processes still hold stay valid; until they are gone a dma-buf counts against
-     * the limits of the uid that allocated it.
+     * mappings that processes still hold stay valid; until they are gone a dma-buf, with the memfd
+     * that it is made of if there is one, counts against the limits of the uid that allocated it.
+     * Where the kernel does not tell who only reads such a memfd, readers are not waited for: when
+     * everybody else is gone they read zeros. A view of READ_ONLY_VIEW is always waited for.
      *
      * @param ids buffers of this session, each once; 1 to IAllocator.MAX_BATCH of them.
      * @throws ServiceSpecificException BAD_ARGUMENT if the number of ids is out of range;
