@@ -7,8 +7,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
+use berth_kernel::ashmem;
 use berth_kernel::cpu_access::{CpuAccess, Direction};
-use berth_kernel::identity::{self, Identity};
+use berth_kernel::identity::Identity;
 use berth_kernel::mapping::{Mapping, Protection, ReadOnly, ReadWrite};
 use hal_binder::ParcelFileDescriptor;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
@@ -33,8 +34,6 @@ struct Kind {
 pub struct Buffer {
     id: i64,
     kind: Arc<Kind>,
-    device: i64,
-    inode: i64,
     flags: i32,
     access: Access,
     owner_id: i64,
@@ -68,8 +67,8 @@ impl Drop for Place {
 }
 
 impl Buffer {
-    /// The buffers of an allocation; the service's answer is believed only as far as the kernel
-    /// confirms it.
+    /// The buffers of an allocation. What the service says of their size the kernel confirms when they
+    /// are mapped.
     pub(crate) fn of_allocation(
         session: &Session,
         descriptor: BufferDescriptor,
@@ -80,10 +79,9 @@ impl Buffer {
         let mut assembled = Vec::with_capacity(buffers.len());
         let mut first_error = None;
         // Each is freed on every way out from here, those after a bad one too.
-        for AllocatedBuffer { id, device, inode, flags, fd, secondFd: second, receipt } in buffers {
+        for AllocatedBuffer { id, flags, fd, secondFd: second, receipt } in buffers {
             let access = Access::READ_WRITE;
-            let parts =
-                Parts { id, device, inode, flags, access, fd, second, owner_id: id, receipt };
+            let parts = Parts { id, flags, access, fd, second, owner_id: id, receipt };
             match Buffer::assemble(Some(session), &kind, parts) {
                 Ok(buffer) => assembled.push(buffer),
                 Err(error) => first_error = first_error.or(Some(error)),
@@ -95,51 +93,24 @@ impl Buffer {
     /// One buffer from the service's answer, to be freed in a session if it has its place there.
     pub(crate) fn of_answer(place: Option<&Session>, answer: AidlBuffer) -> Result<Buffer, Error> {
         let AidlBuffer { info, fd, secondFd: second } = answer;
-        let Info { id, descriptor, layout, device, inode, flags, access, ownerId, receipt } = info;
+        let Info { id, descriptor, layout, flags, access, ownerId: owner_id, receipt, .. } = info;
         let kind = Arc::new(Kind { descriptor, layout });
-        let parts =
-            Parts { id, device, inode, flags, access, fd, second, owner_id: ownerId, receipt };
+        let parts = Parts { id, flags, access, fd, second, owner_id, receipt };
         Buffer::assemble(place, &kind, parts)
     }
 
     fn assemble(place: Option<&Session>, kind: &Arc<Kind>, parts: Parts) -> Result<Buffer, Error> {
-        let Parts { id, device, inode, flags, access, fd, second, owner_id, receipt } = parts;
+        let Parts { id, flags, access, fd, second, owner_id, receipt } = parts;
         // From here on it is freed on every way out.
         let place = place.map(|session| Place { session: session.clone(), id, kept: false });
         let fd = fd.ok_or_else(|| Error::BadAnswer(format!("no descriptor for buffer {id}")))?;
         let (fd, second) = (OwnedFd::from(fd), second.map(OwnedFd::from));
+        let (size, whole) = (kind.layout.sizeBytes, kind.layout.allocationBytes);
+        if size < 0 || whole < size {
+            return Err(Error::BadAnswer(format!("{size} of {whole} bytes in buffer {id}")));
+        }
         let (kind, sealed) = (kind.clone(), AtomicBool::new(false));
-        let buffer = Buffer {
-            id,
-            kind,
-            device,
-            inode,
-            flags,
-            access,
-            owner_id,
-            receipt,
-            fd,
-            second,
-            sealed,
-            place,
-        };
-        buffer.check_size(buffer.fd.as_fd())?;
-        if let Some(second) = &buffer.second {
-            buffer.check_size(second.as_fd())?;
-        }
-        Ok(buffer)
-    }
-
-    /// Whether a descriptor has as many bytes as the service says.
-    fn check_size(&self, fd: BorrowedFd<'_>) -> Result<(), Error> {
-        let there = identity::size(fd)?;
-        let BufferLayout { sizeBytes: size, allocationBytes: whole, .. } = self.kind.layout;
-        if size < 0 || whole < size || whole.unsigned_abs() > there {
-            let id = self.id;
-            let message = format!("{size} of {whole} bytes in {id}, which has {there}");
-            return Err(Error::BadAnswer(message));
-        }
-        Ok(())
+        Ok(Buffer { id, kind, flags, access, owner_id, receipt, fd, second, sealed, place })
     }
 
     /// The id in the session.
@@ -170,14 +141,15 @@ impl Buffer {
         }
     }
 
-    /// Everything that the service said of the buffer when it handed it out.
+    /// Everything that the service said of the buffer when it handed it out, and its identity.
     pub fn info(&self) -> Info {
+        let (device, inode) = self.identity_as_told();
         Info {
             id: self.id,
             descriptor: self.kind.descriptor.clone(),
             layout: self.kind.layout.clone(),
-            device: self.device,
-            inode: self.inode,
+            device,
+            inode,
             flags: self.flags | self.sealed_flag(),
             access: self.access(),
             ownerId: self.owner_id,
@@ -189,6 +161,16 @@ impl Buffer {
     /// kernel.
     pub fn identity(&self) -> Result<Identity, Error> {
         Ok(Identity::of(self.fd.as_fd())?)
+    }
+
+    /// The identity as the interface carries it: none of ashmem, whose descriptors all have that of
+    /// one device node.
+    fn identity_as_told(&self) -> (i64, i64) {
+        let identity = match ashmem::size_of(self.fd.as_fd()) {
+            Ok(None) => Identity::of(self.fd.as_fd()).ok(),
+            _ => None,
+        };
+        identity.map_or((0, 0), |identity| (identity.device as i64, identity.inode as i64))
     }
 
     /// The bytes that were asked for.
@@ -255,8 +237,6 @@ impl Buffer {
 /// A buffer in pieces, as it crosses Binder.
 struct Parts {
     id: i64,
-    device: i64,
-    inode: i64,
     flags: i32,
     access: Access,
     owner_id: i64,

@@ -56,6 +56,8 @@ pub use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     BufferLayout::BufferLayout,
     HeapClass::HeapClass,
     IAllocator::MAX_BATCH,
+    ImageLayout::ImageLayout,
+    PlaneLayout::PlaneLayout,
     PressureLevel::PressureLevel,
     SessionStats::SessionStats,
 };

@@ -6,8 +6,8 @@
 use std::io::{self, Write};
 
 use berth_client::{
-    Access, AllocatorCapabilities, AllocatorStats, BufferInfo, HeapClass, PixelFormat,
-    FLAG_FALLBACK_HEAP,
+    Access, AllocatorCapabilities, AllocatorStats, BufferInfo, BufferLayout, HeapClass,
+    PixelFormat, PlaneLayout, FLAG_FALLBACK_HEAP,
 };
 use serde_json::{json, Value};
 
@@ -173,7 +173,7 @@ pub fn buffer(info: &BufferInfo, json: bool, out: &mut dyn Write) -> io::Result<
         layout.heap,
         info.inode
     )?;
-    for (number, plane) in layout.planes.iter().enumerate() {
+    for (number, plane) in planes(layout).enumerate() {
         writeln!(
             out,
             "  plane {number}: {} bytes from {}, rows of {}",
@@ -183,6 +183,10 @@ pub fn buffer(info: &BufferInfo, json: bool, out: &mut dyn Write) -> io::Result<
     Ok(())
 }
 
+fn planes(layout: &BufferLayout) -> impl Iterator<Item = &PlaneLayout> {
+    layout.image.iter().flat_map(|image| &image.planes)
+}
+
 fn is_fallback(info: &BufferInfo) -> bool {
     info.flags & FLAG_FALLBACK_HEAP != 0
 }
@@ -190,9 +194,7 @@ fn is_fallback(info: &BufferInfo) -> bool {
 /// The same for programs.
 pub fn buffer_json(info: &BufferInfo) -> Value {
     let layout = &info.layout;
-    let planes: Vec<_> = layout
-        .planes
-        .iter()
+    let planes: Vec<_> = planes(layout)
         .map(|plane| {
             json!({
                 "offset": plane.offsetInBytes,

@@ -14,10 +14,10 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     AllocatorCapabilities::AllocatorCapabilities, Buffer::Buffer,
     BufferDescriptor::BufferDescriptor, BufferInfo, BufferInfo::BufferInfo as Info,
     BufferLayout::BufferLayout, BufferShape::BufferShape, HeapClass::HeapClass as AidlHeapClass,
-    HeapInfo::HeapInfo, ImageDescriptor::ImageDescriptor, PixelFormat::PixelFormat as AidlFormat,
-    PlaneComponent::PlaneComponent, PlaneComponentType::PlaneComponentType,
-    PlaneLayout::PlaneLayout, PressureLevel::PressureLevel, ReattachResult::ReattachResult,
-    ShareOptions, ShareOptions::ShareOptions as Options,
+    HeapInfo::HeapInfo, ImageDescriptor::ImageDescriptor, ImageLayout::ImageLayout,
+    PixelFormat::PixelFormat as AidlFormat, PlaneComponent::PlaneComponent,
+    PlaneComponentType::PlaneComponentType, PlaneLayout::PlaneLayout, PressureLevel::PressureLevel,
+    ReattachResult::ReattachResult, ShareOptions, ShareOptions::ShareOptions as Options,
 };
 
 use crate::heap::Heap;
@@ -79,17 +79,12 @@ fn heap_class(class: HeapClass) -> AidlHeapClass {
 /// Buffers that were just allocated: what they share once, and of each what is its own.
 pub(crate) fn allocation(batch: Vec<Fresh>) -> Allocation {
     let layout = batch.first().map(|fresh| layout(&fresh.memory)).unwrap_or_default();
-    let buffer = |fresh: Fresh| {
-        let (device, inode) = identity(fresh.memory.identity);
-        AllocatedBuffer {
-            id: fresh.id,
-            device,
-            inode,
-            flags: memory_flags(&fresh.memory),
-            receipt: fresh.receipt,
-            fd: Some(ParcelFileDescriptor::new(fresh.opened.fd)),
-            secondFd: fresh.opened.second.map(ParcelFileDescriptor::new),
-        }
+    let buffer = |fresh: Fresh| AllocatedBuffer {
+        id: fresh.id,
+        flags: memory_flags(&fresh.memory),
+        receipt: fresh.receipt,
+        fd: Some(ParcelFileDescriptor::new(fresh.opened.fd)),
+        secondFd: fresh.opened.second.map(ParcelFileDescriptor::new),
     };
     Allocation { layout, buffers: batch.into_iter().map(buffer).collect() }
 }
@@ -138,25 +133,27 @@ fn memory_flags(memory: &Memory) -> i32 {
 }
 
 fn layout(memory: &Memory) -> BufferLayout {
+    let request = &memory.request;
     BufferLayout {
+        sizeBytes: long(request.bytes()),
         allocationBytes: long(memory.bytes),
         heap: memory.heap.name.clone(),
         dmaBuf: memory.is_dma_buf(),
-        ..shape_layout(&memory.request)
+        image: image_layout(request),
     }
 }
 
-/// What of a layout is the shape's.
-fn shape_layout(request: &Request) -> BufferLayout {
-    let mut layout = BufferLayout { sizeBytes: long(request.bytes()), ..Default::default() };
-    if let Shape::Image(image, of_image) = &request.shape {
-        layout.strideInPixels = int(of_image.stride.into());
-        layout.layerStrideInBytes = long(of_image.layer_stride);
-        // Four characters of ASCII: the highest bit is never set.
-        layout.drmFourcc = image.format.drm_fourcc().map_or(0, |code| code as i32);
-        layout.planes = of_image.planes().iter().map(plane).collect();
+fn image_layout(request: &Request) -> Option<ImageLayout> {
+    match &request.shape {
+        Shape::Linear(_) | Shape::Region(_) => None,
+        Shape::Image(image, layout) => Some(ImageLayout {
+            strideInPixels: int(layout.stride.into()),
+            layerStrideInBytes: long(layout.layer_stride),
+            // Four characters of ASCII: the highest bit is never set.
+            drmFourcc: image.format.drm_fourcc().map_or(0, |code| code as i32),
+            planes: layout.planes().iter().map(plane).collect(),
+        }),
     }
-    layout
 }
 
 /// A buffer of a session, without its receipt.
@@ -245,12 +242,7 @@ pub(crate) fn permit(options: &Options) -> Result<Permit, Refusal> {
 
 /// Whether a layout that a client was told is what the service would tell it now.
 pub(crate) fn is_layout_of(told: &BufferLayout, request: &Request) -> bool {
-    let now = shape_layout(request);
-    told.sizeBytes == now.sizeBytes
-        && told.strideInPixels == now.strideInPixels
-        && told.layerStrideInBytes == now.layerStrideInBytes
-        && told.drmFourcc == now.drmFourcc
-        && told.planes == now.planes
+    told.sizeBytes == long(request.bytes()) && told.image == image_layout(request)
 }
 
 /// A buffer that is in the books again, with so many of its tokens.

@@ -41,7 +41,7 @@ enum { PING = GBINDER_FOURCC('_', 'P', 'N', 'G'), INTERFACE = GBINDER_FOURCC('_'
 enum { EX_NONE = 0, EX_SERVICE_SPECIFIC = -8 };
 
 /* The AIDL files. */
-enum { SHAPE_LINEAR_BYTES = 0, ACCESS_READ_WRITE = 1 };
+enum { SHAPE_LINEAR_BYTES = 0, ACCESS_READ_WRITE = 0 };
 
 #define BUFFER_BYTES (1024 * 1024)
 
@@ -220,34 +220,66 @@ static GBinderRemoteObject* open_session(GBinderServiceManager* manager, GBinder
     return session;
 }
 
-/* The only buffer of an Allocation.aidl; its id. */
-static gint64 read_allocation(GBinderReader* reader, int* fd) {
-    GBinderReader answer, layout, buffer;
-    gboolean present = FALSE;
-    gint64 size = 0, allocated = 0, id = 0, device = 0, inode = 0;
-    gint32 count = 0, flags = 0;
-    struct stat status;
-    MUST(gbinder_reader_start_parcelable(reader, &answer, &present) && present);
-    MUST(gbinder_reader_start_parcelable(&answer, &layout, &present) && present);
+/* BufferLayout.aidl, of a linear buffer; the heap's name. */
+static char* read_layout(GBinderReader* reader) {
+    GBinderReader layout;
+    gboolean present = FALSE, dma_buf = FALSE;
+    gint64 size = 0, allocated = 0;
+    gint32 image = -1;
+    MUST(gbinder_reader_start_parcelable(reader, &layout, &present) && present);
     MUST(gbinder_reader_read_int64(&layout, &size) && size == BUFFER_BYTES);
     MUST(gbinder_reader_read_int64(&layout, &allocated) && allocated == BUFFER_BYTES);
     char* heap = gbinder_reader_read_string16(&layout);
     MUST(heap);
+    MUST(gbinder_reader_read_bool(&layout, &dma_buf) && dma_buf);
+    MUST(gbinder_reader_read_int32(&layout, &image) && image == 0);
     gbinder_reader_finish_parcelable(&layout);
+    return heap;
+}
+
+/* The only buffer of an Allocation.aidl; its id. */
+static gint64 read_allocation(GBinderReader* reader, int* fd) {
+    GBinderReader answer, buffer;
+    gboolean present = FALSE;
+    gint64 id = 0;
+    gint32 count = 0, flags = 0;
+    MUST(gbinder_reader_start_parcelable(reader, &answer, &present) && present);
+    char* heap = read_layout(&answer);
     MUST(gbinder_reader_read_int32(&answer, &count) && count == 1);
     MUST(gbinder_reader_start_parcelable(&answer, &buffer, &present) && present);
     MUST(gbinder_reader_read_int64(&buffer, &id) && id > 0);
-    MUST(gbinder_reader_read_int64(&buffer, &device));
-    MUST(gbinder_reader_read_int64(&buffer, &inode));
     MUST(gbinder_reader_read_int32(&buffer, &flags));
     *fd = read_descriptor(&buffer);
     gbinder_reader_finish_parcelable(&buffer);
     gbinder_reader_finish_parcelable(&answer);
-    MUST(fstat(*fd, &status) == 0);
-    MUST((gint64)status.st_dev == device && (gint64)status.st_ino == inode);
     printf("allocated: buffer %" PRId64 " of heap %s\n", id, heap);
     g_free(heap);
     return id;
+}
+
+/* A Buffer.aidl: the id, and the identity that every descriptor of the memory has. */
+static void read_buffer(GBinderReader* reader, gint64 expected, int allocated) {
+    GBinderReader answer, info, descriptor;
+    gboolean present = FALSE;
+    gint64 id = 0, device = 0, inode = 0;
+    struct stat status;
+    MUST(gbinder_reader_start_parcelable(reader, &answer, &present) && present);
+    MUST(gbinder_reader_start_parcelable(&answer, &info, &present) && present);
+    MUST(gbinder_reader_read_int64(&info, &id) && id == expected);
+    MUST(gbinder_reader_start_parcelable(&info, &descriptor, &present) && present);
+    gbinder_reader_finish_parcelable(&descriptor);
+    g_free(read_layout(&info));
+    MUST(gbinder_reader_read_int64(&info, &device));
+    MUST(gbinder_reader_read_int64(&info, &inode));
+    gbinder_reader_finish_parcelable(&info);
+    int fd = read_descriptor(&answer);
+    gbinder_reader_finish_parcelable(&answer);
+    MUST(fstat(fd, &status) == 0);
+    MUST((gint64)status.st_dev == device && (gint64)status.st_ino == inode);
+    MUST(fstat(allocated, &status) == 0);
+    MUST((gint64)status.st_dev == device && (gint64)status.st_ino == inode);
+    MUST(close(fd) == 0);
+    puts("got again: of the identity as told");
 }
 
 static GBinderLocalRequest* freeing(GBinderClient* session, gint64 id) {
@@ -256,6 +288,15 @@ static GBinderLocalRequest* freeing(GBinderClient* session, gint64 id) {
     gbinder_local_request_init_writer(request, &writer);
     gbinder_writer_append_int32(&writer, 1);
     gbinder_writer_append_int64(&writer, id);
+    return request;
+}
+
+static GBinderLocalRequest* getting(GBinderClient* session, gint64 id) {
+    GBinderWriter writer;
+    GBinderLocalRequest* request = gbinder_client_new_request(session);
+    gbinder_local_request_init_writer(request, &writer);
+    gbinder_writer_append_int64(&writer, id);
+    gbinder_writer_append_int32(&writer, ACCESS_READ_WRITE);
     return request;
 }
 
@@ -274,6 +315,9 @@ static void work(GBinderClient* allocator, GBinderClient* session) {
 
     reply = call(session, ALLOCATE, allocation(session, BUFFER_BYTES, 1), &reader);
     gint64 id = read_allocation(&reader, &fd);
+    gbinder_remote_reply_unref(reply);
+    reply = call(session, GET, getting(session, id), &reader);
+    read_buffer(&reader, id, fd);
     gbinder_remote_reply_unref(reply);
     describe(fd);
     use(fd);

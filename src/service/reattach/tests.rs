@@ -349,7 +349,7 @@ fn every_hostile_entry_is_refused_by_its_own_error_and_leaves_nothing() {
         (E::NOT_THE_MEMORY, "larger", layout(|info| info.layout.allocationBytes = 8192)),
         (E::UNSUPPORTED, "smaller", layout(|info| info.layout.allocationBytes = 1)),
         (E::UNSUPPORTED, "below zero", layout(|info| info.layout.allocationBytes = i64::MIN)),
-        (E::UNSUPPORTED, "a row", layout(|info| info.layout.strideInPixels = 1)),
+        (E::UNSUPPORTED, "a row", layout(|info| info.layout.image = Some(Default::default()))),
         (E::HEAP_UNAVAILABLE, "a heap", layout(|info| info.layout.heap = "none".to_owned())),
         (E::BAD_RECEIPT, "a receipt", with_info(Info { receipt: !kept.info.receipt, ..info() })),
         (E::BAD_RECEIPT, "no receipt", with_info(Info { receipt: 0, ..info() })),

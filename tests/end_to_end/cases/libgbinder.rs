@@ -30,6 +30,7 @@ fn libgbinder_finds_the_allocator_and_gets_a_dma_buf() {
         "listed: vendor.berth.allocator.IAllocator/default".to_owned(),
         "answers: vendor.berth.allocator.IAllocator".to_owned(),
         "of heap system".to_owned(),
+        "got again: of the identity as told".to_owned(),
         "link: /dmabuf:".to_owned(),
         "exp_name:\tsystem".to_owned(),
         "name:\tlibgbinder".to_owned(),

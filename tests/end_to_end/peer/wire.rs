@@ -73,11 +73,12 @@ pub fn info(info: &BufferInfo) -> Info {
         inode: info.inode,
         flags: info.flags,
         read_only: info.access == Access::READ_ONLY,
-        layer_stride: info.layout.layerStrideInBytes,
+        layer_stride: info.layout.image.as_ref().map_or(0, |image| image.layerStrideInBytes),
         planes: info
             .layout
-            .planes
+            .image
             .iter()
+            .flat_map(|image| &image.planes)
             .map(|plane| Plane {
                 offset: plane.offsetInBytes,
                 stride: plane.strideInBytes,

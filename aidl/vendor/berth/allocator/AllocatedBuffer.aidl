@@ -5,15 +5,14 @@
 
 package vendor.berth.allocator;
 
-/** One buffer of an allocation: what differs from the others. */
+/**
+ * One buffer of an allocation: what differs from the others. What a BufferInfo says besides is what
+ * was asked for, and what fstat tells of fd.
+ */
 @VintfStability
 parcelable AllocatedBuffer {
     /** The id in the session. */
     long id;
-    /** As BufferInfo.device. */
-    long device;
-    /** As BufferInfo.inode. */
-    long inode;
     /** An OR of the FLAG_ constants of BufferInfo. */
     int flags;
     /** As Buffer.fd, to read and write: close-on-exec, owned and closed by the receiver. */

@@ -5,7 +5,7 @@
 
 package vendor.berth.allocator;
 
-import vendor.berth.allocator.PlaneLayout;
+import vendor.berth.allocator.ImageLayout;
 
 /** Where the bytes of a buffer are: the same for every buffer of one allocation. */
 @VintfStability
@@ -22,12 +22,6 @@ parcelable BufferLayout {
     @utf8InCpp String heap;
     /** True if the descriptor is a dma-buf. */
     boolean dmaBuf;
-    /** For an image: the distance of two rows of the first plane, in pixels; else 0. */
-    int strideInPixels;
-    /** For an image: the distance of two layers, in bytes; else 0. */
-    long layerStrideInBytes;
-    /** For an image: the code of Linux's drm_fourcc.h, or 0 if it has none; else 0. */
-    int drmFourcc;
-    /** For an image: the planes of layer 0; else empty. */
-    PlaneLayout[] planes;
+    /** Of an image, where its pixels are; of a buffer or a region null. */
+    @nullable ImageLayout image;
 }
