@@ -1,14 +1,14 @@
 // Copyright (C) 2026 The Berth Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Buffers, their mappings, and the brackets in which the CPU may look.
+//! Buffers: a place in a session, and memory by descriptor.
 
+use std::ops::RangeBounds;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use berth_kernel::ashmem;
-use berth_kernel::cpu_access::{CpuAccess, Direction};
 use berth_kernel::identity::Identity;
 use berth_kernel::mapping::{Mapping, Protection, ReadOnly, ReadWrite};
 use hal_binder::ParcelFileDescriptor;
@@ -18,6 +18,10 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     BufferInfo::BufferInfo as Info, BufferLayout::BufferLayout,
 };
 
+use crate::brackets::BracketedFd;
+use crate::mapped::MappedBuffer;
+use crate::plane::Plane;
+use crate::range::span;
 use crate::session::Session;
 use crate::Error;
 
@@ -38,7 +42,7 @@ pub struct Buffer {
     access: Access,
     owner_id: i64,
     receipt: i64,
-    fd: OwnedFd,
+    fd: BracketedFd,
     second: Option<OwnedFd>,
     /// Sealed through this handle.
     sealed: AtomicBool,
@@ -104,7 +108,7 @@ impl Buffer {
         // From here on it is freed on every way out.
         let place = place.map(|session| Place { session: session.clone(), id, kept: false });
         let fd = fd.ok_or_else(|| Error::BadAnswer(format!("no descriptor for buffer {id}")))?;
-        let (fd, second) = (OwnedFd::from(fd), second.map(OwnedFd::from));
+        let (fd, second) = (BracketedFd::new(fd.into()), second.map(OwnedFd::from));
         let (size, whole) = (kind.layout.sizeBytes, kind.layout.allocationBytes);
         if size < 0 || whole < size {
             return Err(Error::BadAnswer(format!("{size} of {whole} bytes in buffer {id}")));
@@ -199,22 +203,52 @@ impl Buffer {
         }
     }
 
+    /// A plane of an image, by layer and number, for the views of a bracket.
+    pub fn plane(&self, layer: usize, number: usize) -> Result<Plane, Error> {
+        Plane::of(&self.kind.layout, layer, number)
+    }
+
     /// Maps the buffer to read and write.
     pub fn map(&self) -> Result<MappedBuffer<'_, ReadWrite>, Error> {
+        self.map_range(..)
+    }
+
+    /// Maps a range of the buffer's bytes to read and write. It need not begin at a page.
+    pub fn map_range(
+        &self,
+        range: impl RangeBounds<u64>,
+    ) -> Result<MappedBuffer<'_, ReadWrite>, Error> {
         if self.access() == Access::READ_ONLY {
             return Err(Error::ReadOnly(self.id));
         }
-        self.map_as()
+        self.map_as(range)
     }
 
     /// Maps the buffer to read.
     pub fn map_read_only(&self) -> Result<MappedBuffer<'_, ReadOnly>, Error> {
-        self.map_as()
+        self.map_as(..)
     }
 
-    fn map_as<P: Protection>(&self) -> Result<MappedBuffer<'_, P>, Error> {
-        let mapping = Mapping::new(self.fd.as_fd(), self.size())?;
-        let dma_buf = self.kind.layout.dmaBuf.then(|| self.fd.as_fd());
+    /// Maps a range of the buffer's bytes to read. It need not begin at a page.
+    pub fn map_range_read_only(
+        &self,
+        range: impl RangeBounds<u64>,
+    ) -> Result<MappedBuffer<'_, ReadOnly>, Error> {
+        self.map_as(range)
+    }
+
+    fn map_as<P: Protection>(
+        &self,
+        range: impl RangeBounds<u64>,
+    ) -> Result<MappedBuffer<'_, P>, Error> {
+        let size = self.size();
+        let (offset, bytes) = span(range, size);
+        // The kernel may have given more than was asked for.
+        if offset.checked_add(bytes).map_or(true, |end| end > size) {
+            return Err(Error::OutOfBuffer { offset, bytes, size });
+        }
+        let mapping = Mapping::of_range(self.fd.as_fd(), offset, bytes)?;
+        let dma_buf = self.kind.layout.dmaBuf.then_some(&self.fd);
         Ok(MappedBuffer::new(mapping, dma_buf))
     }
 
@@ -245,108 +279,10 @@ struct Parts {
     second: Option<ParcelFileDescriptor>,
 }
 
+/// The memory, for drivers and event loops: a dma-buf is ready to read (`POLLIN`) while no device is
+/// writing it, and ready to write (`POLLOUT`) while none is at work on it.
 impl AsFd for Buffer {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
-    }
-}
-
-/// A mapped buffer, or a mapped range of [`ForeignMemory`](crate::ForeignMemory); unmapped when
-/// dropped.
-#[derive(Debug)]
-pub struct MappedBuffer<'buffer, P: Protection> {
-    mapping: Mapping<P>,
-    /// What needs brackets; `None` for memory that only CPUs share.
-    dma_buf: Option<BorrowedFd<'buffer>>,
-}
-
-impl<'buffer, P: Protection> MappedBuffer<'buffer, P> {
-    /// A mapping of a dma-buf, or of memory that only CPUs share.
-    pub(crate) fn new(mapping: Mapping<P>, dma_buf: Option<BorrowedFd<'buffer>>) -> Self {
-        MappedBuffer { mapping, dma_buf }
-    }
-
-    /// The mapped bytes: those that were asked for.
-    pub fn size(&self) -> usize {
-        self.mapping.size()
-    }
-
-    /// The mapping itself, for structures that processes share in a region. On a dma-buf its bytes
-    /// mean something only inside of a bracket.
-    pub fn mapping(&self) -> &Mapping<P> {
-        &self.mapping
-    }
-
-    /// Has every page of the mapping there before it is touched, charged to this process. The service
-    /// never does that for a client.
-    pub fn prefault(&self) -> Result<(), Error> {
-        Ok(self.mapping.prefault()?)
-    }
-
-    /// Begins to read: from here on the CPU sees what devices and processes wrote.
-    pub fn begin_read(&self) -> Result<ReadAccess<'_, P>, Error> {
-        let access = self.begin(Direction::Read)?;
-        Ok(ReadAccess { mapping: &self.mapping, access })
-    }
-
-    fn begin(&self, direction: Direction) -> Result<CpuAccess<'_>, Error> {
-        match self.dma_buf {
-            Some(fd) => Ok(CpuAccess::begin(fd, direction)?),
-            None => Ok(CpuAccess::coherent(direction)),
-        }
-    }
-}
-
-impl MappedBuffer<'_, ReadWrite> {
-    /// Begins to read and write.
-    pub fn begin_write(&self) -> Result<WriteAccess<'_>, Error> {
-        let access = self.begin(Direction::ReadWrite)?;
-        Ok(WriteAccess(ReadAccess { mapping: &self.mapping, access }))
-    }
-}
-
-/// A bracket in which the CPU may read; ends when dropped. Brackets nest.
-#[derive(Debug)]
-pub struct ReadAccess<'mapped, P: Protection> {
-    mapping: &'mapped Mapping<P>,
-    access: CpuAccess<'mapped>,
-}
-
-impl<P: Protection> ReadAccess<'_, P> {
-    /// Copies bytes from `offset` out of the buffer. Another process may be writing them: they are
-    /// what was there, byte by byte, and no more.
-    pub fn read(&self, offset: usize, into: &mut [u8]) -> Result<(), Error> {
-        Ok(self.mapping.read(offset, into)?)
-    }
-
-    /// Ends the bracket and says whether the kernel could.
-    pub fn end(self) -> Result<(), Error> {
-        Ok(self.access.end()?)
-    }
-}
-
-/// A bracket in which the CPU may read and write; ends when dropped.
-#[derive(Debug)]
-pub struct WriteAccess<'mapped>(ReadAccess<'mapped, ReadWrite>);
-
-impl WriteAccess<'_> {
-    /// Copies bytes from `offset` out of the buffer.
-    pub fn read(&self, offset: usize, into: &mut [u8]) -> Result<(), Error> {
-        self.0.read(offset, into)
-    }
-
-    /// Copies bytes into the buffer at `offset`.
-    pub fn write(&self, offset: usize, from: &[u8]) -> Result<(), Error> {
-        Ok(self.0.mapping.write(offset, from)?)
-    }
-
-    /// Sets `length` bytes from `offset` to one value.
-    pub fn fill(&self, offset: usize, length: usize, value: u8) -> Result<(), Error> {
-        Ok(self.0.mapping.fill(offset, length, value)?)
-    }
-
-    /// Ends the bracket and says whether the kernel could.
-    pub fn end(self) -> Result<(), Error> {
-        self.0.end()
     }
 }

@@ -56,6 +56,34 @@ pub enum Error {
     /// An access left the buffer.
     #[error(transparent)]
     OutOfRange(#[from] OutOfRange),
+    /// A mapping was to leave the buffer.
+    #[error("{bytes} bytes at offset {offset} leave a buffer of {size} bytes")]
+    OutOfBuffer {
+        /// Where it was to begin.
+        offset: u64,
+        /// How long it was to be.
+        bytes: u64,
+        /// What there is.
+        size: u64,
+    },
+    /// A row, a sample or a number of bytes that the plane does not have.
+    #[error("not in the plane: {0}")]
+    OutOfPlane(String),
+    /// The description of a plane contradicts itself, or what is asked of it.
+    #[error("no such plane: {0}")]
+    BadPlane(String),
+    /// A fence, or a device that is at work on the memory, took longer than was to be waited.
+    #[error("still in use after {0:?}")]
+    NotReady(Duration),
+    /// The work that a fence stands for is over and was not done.
+    #[error("a fence failed: {0}")]
+    FenceFailed(#[source] KernelError),
+    /// This kernel has no way from a dma-buf's fences to descriptors, and none back.
+    #[error("fences of dma-bufs as descriptors take Linux 6.0")]
+    NoSyncFiles,
+    /// Only dma-bufs have fences.
+    #[error("memory that is no dma-buf has no fences")]
+    NoFences,
     /// Only the handle that allocated or acquired a buffer can do this, not one from `get`.
     #[error("this handle is a second one of buffer {0}")]
     NotTheOwner(i64),

@@ -6,7 +6,7 @@
 //! as buffers are.
 
 use std::fmt;
-use std::ops::{Bound, RangeBounds};
+use std::ops::RangeBounds;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use berth_kernel::ashmem::{self, ProtFlags};
@@ -15,7 +15,9 @@ use berth_kernel::identity;
 use berth_kernel::mapping::{Mapping, Protection, ReadOnly, ReadWrite};
 use berth_kernel::memfd::{self, SealFlag};
 
-use crate::buffer::MappedBuffer;
+use crate::brackets::BracketedFd;
+use crate::mapped::MappedBuffer;
+use crate::range::span;
 use crate::Error;
 
 /// What memory is, by the kernel's word.
@@ -45,7 +47,7 @@ impl fmt::Display for ForeignKind {
 /// Memory that somebody else made. Dropping it closes the descriptor.
 #[derive(Debug)]
 pub struct ForeignMemory {
-    fd: OwnedFd,
+    fd: BracketedFd,
     kind: ForeignKind,
     /// The caller says that nobody truncates it.
     is_vouched: bool,
@@ -70,7 +72,7 @@ impl ForeignMemory {
         if kind == ForeignKind::Ashmem {
             ashmem::fix(fd.as_fd())?;
         }
-        Ok(ForeignMemory { fd, kind, is_vouched: false })
+        Ok(ForeignMemory { fd: BracketedFd::new(fd), kind, is_vouched: false })
     }
 
     /// What it is.
@@ -145,20 +147,10 @@ impl ForeignMemory {
         if !self.is_vouched && !self.is_size_fixed() {
             return Err(Error::MayShrink(self.kind));
         }
-        // An end before the start, or beyond all numbers, is nothing or too much to map.
-        let start = match range.start_bound() {
-            Bound::Included(start) => *start,
-            Bound::Excluded(before) => before.saturating_add(1),
-            Bound::Unbounded => 0,
-        };
-        let end = match range.end_bound() {
-            Bound::Included(last) => last.saturating_add(1),
-            Bound::Excluded(end) => *end,
-            Bound::Unbounded => self.size()?,
-        };
-        let mapping = Mapping::of_range(self.fd.as_fd(), start, end.saturating_sub(start))?;
+        let (offset, bytes) = span(range, self.size()?);
+        let mapping = Mapping::of_range(self.fd.as_fd(), offset, bytes)?;
         let is_dma_buf = self.kind == ForeignKind::DmaBuf;
-        Ok(MappedBuffer::new(mapping, is_dma_buf.then(|| self.fd.as_fd())))
+        Ok(MappedBuffer::new(mapping, is_dma_buf.then_some(&self.fd)))
     }
 }
 
@@ -170,7 +162,7 @@ impl AsFd for ForeignMemory {
 
 impl From<ForeignMemory> for OwnedFd {
     fn from(memory: ForeignMemory) -> OwnedFd {
-        memory.fd
+        memory.fd.into_fd()
     }
 }
 
@@ -187,6 +179,7 @@ mod tests {
     use nix::unistd::ftruncate;
     use std::ffi::CString;
     use std::fs::{self, File, OpenOptions};
+    use std::ops::Bound;
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
     use std::path::PathBuf;
@@ -402,7 +395,7 @@ mod tests {
     fn the_client_makes_pages_come_before_they_are_touched() {
         let memfd = Memfd::create("prefault", 16 * 4096).unwrap();
         let (memory, status) = (adopt(memfd), |memory: &ForeignMemory| {
-            nix::sys::stat::fstat(memory.fd.as_raw_fd()).unwrap().st_blocks
+            nix::sys::stat::fstat(memory.as_fd().as_raw_fd()).unwrap().st_blocks
         });
         let mapped = memory.map(..).unwrap();
         assert_eq!(status(&memory), 0);

@@ -24,14 +24,21 @@
 //! A [`Buffer`] owns its place in the session and its descriptor, a [`MappedBuffer`] its mapping;
 //! both end with the value. A buffer that is not mapped has no bytes, and a mapped one shows them
 //! only inside of a bracket of CPU access. [`ForeignMemory`] is the same for memory that came from
-//! somewhere else.
+//! somewhere else, and a [`MappingCache`] for memory that comes again and again. A [`Plane`] shows an
+//! image by rows and samples; a [`Fence`] is the end of a device's work.
 
 #![forbid(unsafe_code)]
 
 mod allocator;
+mod brackets;
 mod buffer;
 mod error;
+mod fence;
 mod foreign;
+mod mapped;
+mod mapping_cache;
+mod plane;
+mod range;
 mod request;
 mod session;
 pub mod shared;
@@ -40,10 +47,15 @@ pub use allocator::{Allocator, SERVICE_NAME};
 pub use berth_kernel::cpu_access::Direction;
 pub use berth_kernel::identity::Identity;
 pub use berth_kernel::mapping::{OutOfRange, ReadOnly, ReadWrite};
+pub use berth_kernel::sync_file::{FenceInfo, FenceState, SyncFileInfo};
 pub use berth_layout::{PixelFormat, Usage};
-pub use buffer::{Buffer, MappedBuffer, ReadAccess, WriteAccess};
+pub use buffer::Buffer;
 pub use error::{Error, RefusalCode};
+pub use fence::Fence;
 pub use foreign::{ForeignKind, ForeignMemory};
+pub use mapped::{MappedBuffer, ReadAccess, WriteAccess};
+pub use mapping_cache::{CacheLimits, Cached, MappingCache};
+pub use plane::{Plane, PlaneView, Sample, Samples};
 pub use request::BufferRequest;
 pub use session::{Session, SessionEvents, SessionOptions, SharePermit, Token};
 
@@ -57,6 +69,7 @@ pub use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     HeapClass::HeapClass,
     IAllocator::MAX_BATCH,
     ImageLayout::ImageLayout,
+    PlaneComponentType::PlaneComponentType,
     PlaneLayout::PlaneLayout,
     PressureLevel::PressureLevel,
     SessionStats::SessionStats,

@@ -52,10 +52,23 @@ impl Direction {
     }
 }
 
+/// Begins access to a dma-buf. Whoever calls this calls [`end`] for the same directions, at once or
+/// one after the other; [`CpuAccess`] does it by itself. The kernel keeps no count.
+pub fn begin(fd: BorrowedFd<'_>, direction: Direction) -> Result<(), KernelError> {
+    sync(fd, direction.bits())
+        .map_err(KernelError::context(|| format!("begin CPU access, {direction:?}")))
+}
+
+/// Ends access to a dma-buf.
+pub fn end(fd: BorrowedFd<'_>, direction: Direction) -> Result<(), KernelError> {
+    sync(fd, direction.bits() | END)
+        .map_err(KernelError::context(|| format!("end CPU access, {direction:?}")))
+}
+
 /// CPU access that has begun and ends when this is dropped. Brackets nest.
 #[derive(Debug)]
 pub struct CpuAccess<'fd> {
-    /// `None` for memory that only CPUs share: caches are coherent between them.
+    /// `None` once it has ended.
     dma_buf: Option<BorrowedFd<'fd>>,
     direction: Direction,
 }
@@ -63,19 +76,8 @@ pub struct CpuAccess<'fd> {
 impl<'fd> CpuAccess<'fd> {
     /// Begins access to a dma-buf.
     pub fn begin(fd: BorrowedFd<'fd>, direction: Direction) -> Result<Self, KernelError> {
-        sync(fd, direction.bits())
-            .map_err(KernelError::context(|| format!("begin CPU access, {direction:?}")))?;
+        begin(fd, direction)?;
         Ok(CpuAccess { dma_buf: Some(fd), direction })
-    }
-
-    /// Access to memory that is no dma-buf and needs no maintenance, as a memfd.
-    pub fn coherent(direction: Direction) -> Self {
-        CpuAccess { dma_buf: None, direction }
-    }
-
-    /// The direction that was begun.
-    pub fn direction(&self) -> Direction {
-        self.direction
     }
 
     /// Ends the access and says whether the kernel could; dropping ends it in silence.
@@ -84,10 +86,10 @@ impl<'fd> CpuAccess<'fd> {
     }
 
     fn finish(&mut self) -> Result<(), KernelError> {
-        let Some(fd) = self.dma_buf.take() else { return Ok(()) };
-        let direction = self.direction;
-        sync(fd, direction.bits() | END)
-            .map_err(KernelError::context(|| format!("end CPU access, {direction:?}")))
+        match self.dma_buf.take() {
+            Some(fd) => end(fd, self.direction),
+            None => Ok(()),
+        }
     }
 }
 
@@ -124,11 +126,6 @@ mod tests {
         let memfd = Memfd::create("no dma-buf", 4096).unwrap();
         let error = CpuAccess::begin(memfd.as_fd(), Direction::Read).unwrap_err();
         assert_eq!(error.errno, Errno::ENOTTY);
-    }
-
-    #[test]
-    fn coherent_memory_needs_no_call() {
-        CpuAccess::coherent(Direction::ReadWrite).end().unwrap();
     }
 
     #[test]

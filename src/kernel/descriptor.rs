@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::fs;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::fcntl::{fcntl, FcntlArg, OFlag, SealFlag};
@@ -82,6 +82,11 @@ impl DescriptorKind {
             _ => DescriptorKind::Other,
         })
     }
+}
+
+/// A second descriptor of the same open file, close-on-exec.
+pub fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd, KernelError> {
+    fd.try_clone_to_owned().map_err(KernelError::io(|| "duplicate a descriptor".to_owned()))
 }
 
 /// What reads and writes, and mappings, a descriptor was opened for.
@@ -161,7 +166,7 @@ mod tests {
     use nix::unistd::mkfifo;
     use std::ffi::CString;
     use std::fs::{File, OpenOptions};
-    use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+    use std::os::fd::{AsFd, FromRawFd};
     use std::os::unix::net::UnixStream;
 
     fn kind(of: impl AsFd) -> DescriptorKind {

@@ -5,14 +5,16 @@
 //! (`include/uapi/linux/dma-buf.h`).
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::libc::c_char;
+use nix::libc::{self, c_char};
 use nix::NixPath;
 
+use crate::cpu_access::Direction;
 use crate::descriptor::AccessMode;
 use crate::fdinfo;
-use crate::{identity, KernelError};
+use crate::{identity, poll, KernelError};
 
 /// The longest name that the kernel keeps, in bytes: `DMA_BUF_NAME_LEN` less the final NUL.
 pub const MAX_NAME_BYTES: usize = 31;
@@ -89,6 +91,25 @@ impl AsFd for DmaBuf {
 impl From<DmaBuf> for OwnedFd {
     fn from(buffer: DmaBuf) -> OwnedFd {
         buffer.0
+    }
+}
+
+/// Waits, at most `within`, until no device is in the way of an access: a reader waits for those that
+/// write, a writer for everybody. Answers whether it came to that; new work may begin at any time.
+///
+/// This is what polling the descriptor does (poll(2), Linux 3.17 and later): `POLLIN` for a reader,
+/// `POLLOUT` for a writer.
+pub fn await_ready(
+    fd: BorrowedFd<'_>,
+    direction: Direction,
+    within: Option<Duration>,
+) -> Result<bool, KernelError> {
+    let event = if direction.writes() { libc::POLLOUT } else { libc::POLLIN };
+    let refuse = |errno| KernelError::new(format!("wait for a dma-buf, {direction:?}"), errno);
+    match poll::wait(fd, event, within).map_err(refuse)? {
+        0 => Ok(false),
+        events if events & event != 0 => Ok(true),
+        _ => Err(refuse(Errno::EIO)),
     }
 }
 

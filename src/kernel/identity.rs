@@ -28,6 +28,17 @@ impl Identity {
         #[allow(clippy::unnecessary_cast)]
         Ok(Identity { device: status.st_dev as u64, inode: status.st_ino as u64 })
     }
+
+    /// The identity of a memfd, a dma-buf or a file, if no other memory can have it while `fd` is open.
+    /// `None` for ashmem, and for a dma-buf of a kernel before 5.3: they have one inode for all.
+    pub fn of_one(fd: BorrowedFd<'_>) -> Result<Option<Identity>, KernelError> {
+        let status = fstat(fd.as_raw_fd()).map_err(KernelError::context(|| "fstat".to_owned()))?;
+        // A device node has no size, and neither has the inode that all anonymous files share.
+        if status.st_size <= 0 {
+            return Ok(None);
+        }
+        Identity::of(fd).map(Some)
+    }
 }
 
 /// The size in bytes of a memfd, a dma-buf, a shared-memory object, a file or an ashmem region.
@@ -63,6 +74,17 @@ mod tests {
         let identity = Identity::of(one.as_fd()).unwrap();
         assert_eq!(identity, Identity::of(duplicate.as_fd()).unwrap());
         assert_ne!(identity, Identity::of(other.as_fd()).unwrap());
+    }
+
+    #[test]
+    fn what_shares_its_inode_with_other_memory_has_no_identity_of_its_own() {
+        let memfd = Memfd::create("one", 4096).unwrap();
+        let identity = Identity::of(memfd.as_fd()).unwrap();
+        assert_eq!(Identity::of_one(memfd.as_fd()).unwrap(), Some(identity));
+        for shared in ["/dev/null", "/dev/zero"] {
+            let node = std::fs::File::open(shared).unwrap();
+            assert_eq!(Identity::of_one(node.as_fd()).unwrap(), None, "{shared}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod device_nodes;
 pub mod dma_buf;
 pub mod dma_heap;
 pub mod fdinfo;
+pub mod frozen;
 pub mod futex;
 pub mod identity;
 pub mod ion;

@@ -5,12 +5,14 @@
 //!
 //! Another process may write to the memory at any moment, so no Rust reference to it is ever made:
 //! bytes are copied in and out through raw pointers. What is read may be torn; it is never unsound.
+//! What was copied out is a value like any other: the compiler does not read the shared bytes a second
+//! time for it, so that what was checked is what is used.
 
 use std::marker::PhantomData;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{compiler_fence, AtomicU32, Ordering};
 
 use nix::errno::Errno;
 // Not nix's, whose types changed with each of the versions that Android 14, 15 and 16 carry.
@@ -189,7 +191,42 @@ impl<P: Protection> Mapping<P> {
             let from = self.as_ptr().add(offset);
             ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len());
         }
+        // A compiler that sees a copy of the copy may fetch it from the first place: not from one that
+        // changes.
+        compiler_fence(Ordering::SeqCst);
         Ok(())
+    }
+
+    /// Hands out `count` items of `N` bytes, the first at `offset` and each `step` bytes after the one
+    /// before it, with their numbers. Each is read once.
+    pub fn gather<const N: usize>(
+        &self,
+        offset: usize,
+        step: usize,
+        count: usize,
+        mut each: impl FnMut(usize, [u8; N]),
+    ) -> Result<(), OutOfRange> {
+        self.check_items(offset, step, count, N)?;
+        let mut at = offset;
+        for number in 0..count {
+            // SAFETY: `check_items` proved that every item lies in the mapping, which lives as long as
+            // `self`; bytes need no alignment, and any are valid. Volatile, since others write them.
+            each(number, unsafe { ptr::read_volatile(self.as_ptr().add(at).cast::<[u8; N]>()) });
+            at = at.wrapping_add(step);
+        }
+        Ok(())
+    }
+
+    fn check_items(
+        &self,
+        offset: usize,
+        step: usize,
+        count: usize,
+        bytes: usize,
+    ) -> Result<(), OutOfRange> {
+        let Some(steps) = count.checked_sub(1) else { return Ok(()) };
+        let length = steps.checked_mul(step).and_then(|last| last.checked_add(bytes));
+        self.check(offset, length.unwrap_or(usize::MAX))
     }
 
     fn check(&self, offset: usize, length: usize) -> Result<(), OutOfRange> {
@@ -222,6 +259,25 @@ impl Mapping<ReadWrite> {
         unsafe {
             let into = self.as_mut_ptr().add(offset);
             ptr::copy_nonoverlapping(from.as_ptr(), into, from.len());
+        }
+        Ok(())
+    }
+
+    /// Stores `count` items of `N` bytes, as [`gather`](Mapping::gather) reads them, and nothing
+    /// between them.
+    pub fn scatter<const N: usize>(
+        &self,
+        offset: usize,
+        step: usize,
+        count: usize,
+        mut item: impl FnMut(usize) -> [u8; N],
+    ) -> Result<(), OutOfRange> {
+        self.check_items(offset, step, count, N)?;
+        let mut at = offset;
+        for number in 0..count {
+            // SAFETY: as in `gather`; the mapping is writable by its type.
+            unsafe { ptr::write_volatile(self.as_mut_ptr().add(at).cast(), item(number)) };
+            at = at.wrapping_add(step);
         }
         Ok(())
     }
@@ -454,6 +510,46 @@ mod tests {
                 prop_assert_eq!(seen[0], expected[last]);
                 prop_assert!(range.read(last, &mut [0; 2]).is_err());
             }
+        }
+
+        #[test]
+        fn items_are_those_at_their_steps_and_none_leaves_the_mapping(
+            offset in 0usize..5000,
+            step in prop_oneof![0usize..9, any::<usize>()],
+            count in 0usize..1500,
+        ) {
+            let memfd = Memfd::create("items", 4096).unwrap();
+            let mapping: Mapping<ReadWrite> = Mapping::new(memfd.as_fd(), 4096).unwrap();
+            let mut shadow: Vec<u8> = (0..4096u32).map(|index| (index % 251) as u8).collect();
+            mapping.write(0, &shadow).unwrap();
+            let end = count.checked_sub(1).map_or(Some(0), |steps| {
+                steps.checked_mul(step)?.checked_add(offset)?.checked_add(2)
+            });
+            let inside = end.is_some_and(|end| end <= 4096);
+            let mut seen = Vec::new();
+            let read = mapping.gather(offset, step, count, |_, item: [u8; 2]| seen.push(item));
+            prop_assert_eq!(read.is_ok(), inside);
+            let written = mapping.scatter(offset, step, count, |number| [number as u8, 7]);
+            prop_assert_eq!(written.is_ok(), inside);
+            if !inside {
+                prop_assert!(seen.is_empty());
+                seen.clear();
+            }
+            for (number, item) in seen.into_iter().enumerate() {
+                let at = offset + number * step;
+                // What overlaps was read before any of it was written.
+                prop_assert_eq!(item[0], ((at % 4096) % 251) as u8);
+                prop_assert_eq!(item[1], ((at + 1) % 251) as u8);
+            }
+            if inside {
+                for number in 0..count {
+                    let at = offset + number * step;
+                    shadow[at..at + 2].copy_from_slice(&[number as u8, 7]);
+                }
+            }
+            let mut after = vec![0; 4096];
+            mapping.read(0, &mut after).unwrap();
+            prop_assert_eq!(after, shadow);
         }
 
         #[test]

@@ -201,6 +201,43 @@ impl Memfd {
             })),
         }
     }
+
+    /// [`freeze`]s it.
+    pub fn freeze(&self) -> Result<(), KernelError> {
+        freeze(self.as_fd())
+    }
+
+    /// Copies bytes into it at `offset`, without a mapping: where pages are still to come this is
+    /// cheaper, since the kernel does not clear what it will overwrite.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` if they would not fit or it is sealed against writing; then any part of them may have
+    /// been written.
+    pub fn write_at(&self, mut offset: u64, mut from: &[u8]) -> Result<(), KernelError> {
+        let refuse =
+            |errno, at| KernelError::new(format!("write to a memfd at offset {at}"), errno);
+        while !from.is_empty() {
+            let at = libc::off64_t::try_from(offset).map_err(|_| refuse(Errno::EFBIG, offset))?;
+            // nix has the call, but not for Android.
+            // SAFETY: the descriptor is open as long as its owner is, and the kernel reads no more
+            // than the bytes of `from`, which live across the call.
+            let written = unsafe {
+                libc::pwrite64(self.as_fd().as_raw_fd(), from.as_ptr().cast(), from.len(), at)
+            };
+            match Errno::result(written) {
+                Ok(0) => return Err(refuse(Errno::ENOSPC, offset)),
+                Ok(written) => {
+                    let written = usize::try_from(written).unwrap_or(0);
+                    from = from.get(written..).unwrap_or_default();
+                    offset = offset.saturating_add(written as u64);
+                }
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(refuse(errno, offset)),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Takes or gives back a lease; false if somebody else has the file open.
@@ -246,6 +283,20 @@ pub fn can_shrink(fd: BorrowedFd<'_>) -> Result<bool, KernelError> {
     }
     let status = fstat(fd.as_raw_fd()).map_err(KernelError::context(|| "fstat".to_owned()))?;
     Ok(status.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits())
+}
+
+/// Ends writing for everybody and for good, by whatever road: no mapping is writable, and none will be;
+/// no hole can be punched, no seal added. Bytes that were there stay there, so that a
+/// [`FrozenMapping`](crate::frozen::FrozenMapping) can be had.
+///
+/// # Errors
+///
+/// `EBUSY` while anybody has it mapped to write, or uses its pages otherwise, as a udmabuf does;
+/// `EPERM` if the descriptor was not opened to write or no seal can be added.
+pub fn freeze(fd: BorrowedFd<'_>) -> Result<(), KernelError> {
+    let wanted = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SEAL;
+    let sealed = fcntl(fd.as_raw_fd(), FcntlArg::F_ADD_SEALS(wanted));
+    sealed.map(|_| ()).map_err(KernelError::context(|| "freeze a memfd".to_owned()))
 }
 
 #[cfg(test)]
@@ -453,6 +504,35 @@ mod tests {
         assert_eq!(mapping.size(), 4096);
         let write = File::from(writer).write(b"x").unwrap_err();
         assert_eq!(write.raw_os_error(), Some(Errno::EPERM as i32));
+    }
+
+    #[test]
+    fn what_is_frozen_is_written_by_nobody_and_not_while_somebody_could() {
+        let memfd = Memfd::create("frozen", 4096).unwrap();
+        let writer: Mapping<ReadWrite> = Mapping::new(memfd.as_fd(), 4096).unwrap();
+        assert_eq!(memfd.freeze().unwrap_err().errno, Errno::EBUSY);
+        writer.write(0, b"last").unwrap();
+        drop(writer);
+        memfd.freeze().unwrap();
+        let refused = Mapping::<ReadWrite>::new(memfd.as_fd(), 4096).unwrap_err();
+        assert_eq!(refused.errno, Errno::EPERM);
+        assert_eq!(memfd.write_at(0, b"x").unwrap_err().errno, Errno::EPERM);
+        assert_eq!(memfd.punch().unwrap_err().errno, Errno::EPERM);
+    }
+
+    #[test]
+    fn bytes_are_written_without_a_mapping_and_not_beyond_the_end() {
+        let memfd = Memfd::create("written", 10_000).unwrap();
+        memfd.write_at(9_990, b"0123456789").unwrap();
+        memfd.write_at(5_000, b"").unwrap();
+        let reader: Mapping<ReadOnly> = Mapping::new(memfd.as_fd(), 10_000).unwrap();
+        let mut seen = [1; 11];
+        reader.read(9_989, &mut seen).unwrap();
+        assert_eq!(&seen, b"\x000123456789");
+        for (offset, errno) in [(9_991, Errno::EPERM), (u64::MAX, Errno::EFBIG)] {
+            let error = memfd.write_at(offset, b"0123456789").unwrap_err();
+            assert_eq!(error.errno, errno, "{error}");
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::protocol::WriteRoads;
 use crate::protocol::{
     Answer, Ask, Capabilities, Descriptor, Figures, Handle, Held, Info, Proof, Sweep,
 };
-use crate::protocol::{Crowd, Hold, KillCycles, Stormed};
+use crate::protocol::{Crowd, Hold, KillCycles, Look, Stormed};
 use crate::protocol::{Fence, FenceHandle, FenceState, Fences, Picture, SwSync, Vgem, Vkms};
 
 /// Android's uid `system`, under which the HAL runs.
@@ -728,5 +728,60 @@ impl Client {
     /// Holds memory beside its buffers: answers the handle, or the pid.
     pub fn hold(&self, ask: Hold) -> Handle {
         self.count(Ask::Hold(ask)) as Handle
+    }
+}
+
+/// The CPU's access, and devices.
+impl Client {
+    /// Reads after a fence and within milliseconds.
+    pub fn read_after(
+        &self,
+        handle: Handle,
+        fence: Option<FenceHandle>,
+        milliseconds: u64,
+        length: usize,
+    ) -> Vec<u8> {
+        match self.ask(Ask::Look(Look::ReadAfter(handle, fence, milliseconds, length))) {
+            Ok(Answer::Bytes(bytes)) => bytes,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Writes after a fence and within milliseconds.
+    pub fn write_after(
+        &self,
+        handle: Handle,
+        fence: Option<FenceHandle>,
+        milliseconds: u64,
+        bytes: &[u8],
+    ) {
+        let ask = Look::WriteAfter(handle, fence, milliseconds, bytes.to_vec());
+        self.done(Ask::Look(ask)).expect("a write");
+    }
+
+    /// Reads, and holds what comes next has to wait for.
+    pub fn end_with_fence(&self, handle: Handle, next_writes: bool) -> FenceHandle {
+        self.fence_held(Ask::Look(Look::EndWithFence(handle, next_writes)))
+    }
+
+    /// Reads, and has others wait for a fence.
+    pub fn end_before(&self, handle: Handle, fence: FenceHandle, writes: bool) {
+        self.done(Ask::Look(Look::EndBefore(handle, fence, writes))).expect("an end");
+    }
+
+    /// What an event loop finds ready: the fence, the buffer to be read, and to be written.
+    pub fn ready(&self, handle: Handle, fence: FenceHandle) -> (bool, bool, bool) {
+        let bits = self.count(Ask::Look(Look::Ready(handle, fence)));
+        (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0)
+    }
+
+    /// Paints an image; answers how many bytes.
+    pub fn paint(&self, handle: Handle) -> usize {
+        self.count(Ask::Look(Look::Paint(handle)))
+    }
+
+    /// Whether another process painted it.
+    pub fn is_painted(&self, handle: Handle) -> bool {
+        self.yes(Ask::Look(Look::Painted(handle)))
     }
 }

@@ -417,6 +417,8 @@ pub enum Ask {
     Crowd(Crowd),
     /// Hold memory in ways that the service cannot see.
     Hold(Hold),
+    /// Look at memory as a CPU that has to wait for devices, or at an image.
+    Look(Look),
 }
 
 /// What the client answers.
@@ -579,4 +581,25 @@ pub enum Hold {
     /// Fork a process that holds all that this one holds, and nothing more: its pid. It ends by being
     /// killed only.
     Fork,
+}
+
+/// What a test asks of the CPU's access to a buffer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Look {
+    /// Read so many bytes after a fence, and within milliseconds.
+    ReadAfter(Handle, Option<FenceHandle>, u64, usize),
+    /// Write bytes after a fence, and within milliseconds.
+    WriteAfter(Handle, Option<FenceHandle>, u64, Vec<u8>),
+    /// Read, and hold the fence that a writer who comes next, or a reader, has to wait for.
+    EndWithFence(Handle, bool),
+    /// Read, and have others wait for the fence of work that follows, which writes or reads.
+    EndBefore(Handle, FenceHandle, bool),
+    /// What an event loop finds ready at this moment: the fence, and the buffer to be read and to be
+    /// written, as bits 0, 1 and 2.
+    Ready(Handle, FenceHandle),
+    /// Fill every sample of every plane of every layer with bytes that no other has, row by row. How
+    /// many bytes was that?
+    Paint(Handle),
+    /// Whether another process painted just that, sample by sample.
+    Painted(Handle),
 }

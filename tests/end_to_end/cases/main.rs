@@ -16,6 +16,7 @@ mod heaps;
 mod lane;
 mod libgbinder;
 mod limits;
+mod looking;
 mod ownership;
 mod pressure;
 mod proc_truth;

@@ -166,8 +166,8 @@ fn a_buffer_says_whether_its_kernel_has_sync_files() {
                 assert_eq!(state, FenceState::Signalled);
                 continue;
             }
-            (true, false) => "takes Linux 6.0",
-            (false, _) => "Not a typewriter",
+            (true, false) => "take Linux 6.0",
+            (false, _) => "no dma-buf has no fences",
         };
         let message = client.fails(Ask::Fences(ask));
         assert!(message.contains(refusal), "{message}");

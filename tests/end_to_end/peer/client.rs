@@ -325,6 +325,7 @@ impl Client {
                 let allocator = self.allocator()?.clone();
                 Answer::Count(self.crowd.answer(&allocator, ask)?)
             }
+            Ask::Look(ask) => self.drivers.look(ask, &self.buffers)?,
             Ask::Hold(ask) => Answer::Count(self.holder.answer(ask, &self.buffers)? as usize),
         })
     }

@@ -8,9 +8,8 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use berth_client::{Buffer, Direction, Identity};
-use berth_end_to_end::protocol::{self, Answer, Fence, FenceHandle, Fences, Handle, SwSync};
-use berth_kernel::sync_file::{FenceState, SyncFile};
+use berth_client::{Buffer, Direction, Error, Fence, FenceState, Identity};
+use berth_end_to_end::protocol::{self, Answer, FenceHandle, Fences, Handle, SwSync};
 use berth_virtual_drivers::node::Imported;
 use berth_virtual_drivers::sw_sync::Timeline;
 use berth_virtual_drivers::vgem::{self, Vgem};
@@ -19,7 +18,7 @@ use berth_virtual_drivers::vkms::{Display, Picture};
 /// What the client holds of them; opened when first asked for.
 #[derive(Default)]
 pub struct Drivers {
-    fences: HashMap<FenceHandle, SyncFile>,
+    fences: HashMap<FenceHandle, Fence>,
     next: FenceHandle,
     timeline: Option<Timeline>,
     vgem: Option<Vgem>,
@@ -33,7 +32,7 @@ struct AtVgem {
     work: Option<vgem::Fence>,
 }
 
-type Buffers = HashMap<Handle, Buffer>;
+pub(crate) type Buffers = HashMap<Handle, Buffer>;
 
 impl Drivers {
     /// Does what is asked of fences.
@@ -41,11 +40,11 @@ impl Drivers {
         Ok(match ask {
             Fences::Of(handle, for_writer) => {
                 let buffer = buffer(buffers, handle)?;
-                self.hold(SyncFile::of_dma_buf(buffer.as_fd(), direction(for_writer))?)
+                self.hold(Fence::export(buffer, direction(for_writer))?)
             }
             Fences::Into(fence, handle, of_writer) => {
                 let buffer = buffer(buffers, handle)?;
-                self.fence(fence)?.import_into(buffer.as_fd(), direction(of_writer))?;
+                self.fence(fence)?.import(buffer, direction(of_writer))?;
                 Answer::Done
             }
             Fences::Merge(one, other, name) => {
@@ -54,7 +53,10 @@ impl Drivers {
             }
             Fences::Await(fence, milliseconds) => {
                 let fence = self.fence(fence)?;
-                fence.wait(Some(Duration::from_millis(milliseconds)))?;
+                match fence.wait(Duration::from_millis(milliseconds)) {
+                    Ok(()) | Err(Error::NotReady(_) | Error::FenceFailed(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
                 Answer::Fence(described(fence)?)
             }
         })
@@ -100,7 +102,7 @@ impl Drivers {
         let timeline = self.timeline.as_ref().context("no timeline")?;
         match ask {
             SwSync::Fence(value) => {
-                let fence = timeline.fence(value)?;
+                let fence = Fence::adopt(timeline.fence(value)?.into())?;
                 return Ok(self.hold(fence));
             }
             SwSync::Advance(by) => timeline.advance(by)?,
@@ -124,18 +126,18 @@ impl Drivers {
         })
     }
 
-    fn hold(&mut self, fence: SyncFile) -> Answer {
+    pub(crate) fn hold(&mut self, fence: Fence) -> Answer {
         self.next += 1;
         self.fences.insert(self.next, fence);
         Answer::FenceHeld(self.next)
     }
 
-    fn fence(&self, handle: FenceHandle) -> Result<&SyncFile> {
+    pub(crate) fn fence(&self, handle: FenceHandle) -> Result<&Fence> {
         self.fences.get(&handle).context("no such fence here")
     }
 }
 
-fn buffer(buffers: &Buffers, handle: Handle) -> Result<&Buffer> {
+pub(crate) fn buffer(buffers: &Buffers, handle: Handle) -> Result<&Buffer> {
     buffers.get(&handle).context("no such buffer here")
 }
 
@@ -144,7 +146,7 @@ fn picture<'a>(buffers: &'a Buffers, asked: &'a protocol::Picture) -> Result<Pic
     Ok(Picture { dma_buf, fourcc: asked.fourcc, size: asked.size, planes: &asked.planes })
 }
 
-fn direction(writes: bool) -> Direction {
+pub(crate) fn direction(writes: bool) -> Direction {
     if writes {
         Direction::Write
     } else {
@@ -152,12 +154,12 @@ fn direction(writes: bool) -> Direction {
     }
 }
 
-fn described(fence: &SyncFile) -> Result<Fence> {
+fn described(fence: &Fence) -> Result<protocol::Fence> {
     let info = fence.info()?;
     let parts = info.fences.into_iter().map(|part| {
         (part.driver, part.timeline, state(part.state), part.signalled_at_ns.is_some())
     });
-    Ok(Fence { name: info.name, state: state(info.state), parts: parts.collect() })
+    Ok(protocol::Fence { name: info.name, state: state(info.state), parts: parts.collect() })
 }
 
 fn state(state: FenceState) -> protocol::FenceState {
