@@ -7,9 +7,8 @@
 //! A region is a character device that was opened, and its memory comes with the first mapping.
 //! Hence two traps for whoever is sent one:
 //!
-//! - fstat tells of the device node: `st_size` is 0, and `st_dev` and `st_ino`, so also
-//!   [`Identity`](crate::identity::Identity), are the same for every region of the system. They
-//!   prove nothing. [`inode`] tells regions apart.
+//! - fstat tells of the device node: `st_size` is 0, and `st_dev` and `st_ino` are the same for every
+//!   region of the system. They prove nothing. [`identity`] tells regions apart.
 //! - Size and name can be changed by any holder until the first mapping, whoever makes it, and by
 //!   nobody after. [`fix`] maps once; [`Ashmem::create`] did, for those of ours.
 //!
@@ -21,13 +20,16 @@ use std::ffi::CStr;
 use std::fs::{self, File, OpenOptions};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::libc::c_int;
 pub use nix::sys::mman::ProtFlags;
 use nix::sys::stat::{fstat, SFlag};
 
+use crate::identity::Identity;
 use crate::mapping::{Mapping, ReadOnly};
+use crate::memfd::Memfd;
 use crate::{page_size, KernelError};
 
 /// The longest name in bytes: `ASHMEM_NAME_LEN` less the final NUL.
@@ -232,9 +234,30 @@ pub fn fix(fd: BorrowedFd<'_>) -> Result<u64, KernelError> {
     size(fd).map_err(KernelError::context(context))
 }
 
-/// The inode of a region's memory: the same for every descriptor of it, another for every other
-/// region while both live. `None` where the kernel does not tell, and before the first mapping.
-pub fn inode(fd: BorrowedFd<'_>) -> Result<Option<u64>, KernelError> {
+/// The identity of a region's memory, a file of the same kernel's tmpfs as memfds are: the same for
+/// every descriptor of it, another for every other region and memfd while both live, and what
+/// `/proc/PID/maps` shows of its mappings. `None` for what is no ashmem, where the kernel does not
+/// tell (before Linux 4.20), and before the first mapping.
+pub fn identity(fd: BorrowedFd<'_>) -> Result<Option<Identity>, KernelError> {
+    let context = || KernelError::context(|| "ask a descriptor whether it is ashmem".to_owned());
+    if !is_misc_device(fd).map_err(context())? {
+        return Ok(None);
+    }
+    let Some(inode) = inode(fd)? else { return Ok(None) };
+    Ok(tmpfs_device().map(|device| Identity { device, inode }))
+}
+
+/// `st_dev` of the tmpfs that the kernel has for itself; `None` without memfds.
+fn tmpfs_device() -> Option<u64> {
+    static DEVICE: OnceLock<Option<u64>> = OnceLock::new();
+    *DEVICE.get_or_init(|| {
+        let memfd = Memfd::create("identity", page_size());
+        memfd.and_then(|memfd| Identity::of(memfd.as_fd())).ok().map(|identity| identity.device)
+    })
+}
+
+/// The inode of a region's memory.
+fn inode(fd: BorrowedFd<'_>) -> Result<Option<u64>, KernelError> {
     let path = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
     let text = fs::read(&path).map_err(KernelError::io(|| format!("read {path}")))?;
     Ok(inode_in(&String::from_utf8_lossy(&text)))
@@ -381,7 +404,7 @@ mod tests {
         let memfd = Memfd::create("no ashmem", 4096).unwrap();
         assert_eq!(pin(memfd.as_fd(), 0..page_size()).unwrap_err().errno, Errno::ENOTTY);
         assert_eq!(protection_of(memfd.as_fd()).unwrap_err().errno, Errno::ENOTTY);
-        assert_eq!(inode(memfd.as_fd()).unwrap(), None);
+        assert_eq!(identity(memfd.as_fd()).unwrap(), None);
     }
 
     #[test]
@@ -472,18 +495,30 @@ mod tests {
 
     #[test]
     #[ignore = "needs ashmem"]
-    fn regions_have_one_identity_and_an_inode_each() {
+    fn every_region_has_an_identity_of_its_own_which_its_mappings_show() {
         if missing(Facility::Ashmem) {
             return;
         }
         let (one, other) = (Ashmem::create("one", 1).unwrap(), Ashmem::create("other", 1).unwrap());
         let duplicate = one.as_fd().try_clone_to_owned().unwrap();
-        let identity = |fd: BorrowedFd<'_>| Identity::of(fd).unwrap();
-        assert_eq!(identity(one.as_fd()), identity(other.as_fd()));
-        assert_eq!(fstat(one.as_fd().as_raw_fd()).unwrap().st_size, 0);
-        let inode = |fd: BorrowedFd<'_>| inode(fd).unwrap().unwrap();
-        assert_ne!(inode(one.as_fd()), inode(other.as_fd()));
-        assert_eq!(inode(one.as_fd()), inode(duplicate.as_fd()));
+        let node = |fd: BorrowedFd<'_>| {
+            let status = fstat(fd.as_raw_fd()).unwrap();
+            (status.st_dev, status.st_ino, status.st_size)
+        };
+        assert_eq!(node(one.as_fd()), node(other.as_fd()), "that of the node");
+        let identity = Identity::of(one.as_fd()).unwrap();
+        assert_eq!(identity, Identity::of(duplicate.as_fd()).unwrap());
+        assert_ne!(identity, Identity::of(other.as_fd()).unwrap());
+        let memfd = Memfd::create("neither", 1).unwrap();
+        assert_eq!(identity.device, Identity::of(memfd.as_fd()).unwrap().device);
+        assert_ne!(identity.inode, Identity::of(memfd.as_fd()).unwrap().inode);
+        let _mapping: Mapping<ReadOnly> = Mapping::new(duplicate.as_fd(), 1).unwrap();
+        let (major, minor) =
+            (nix::sys::stat::major(identity.device), nix::sys::stat::minor(identity.device));
+        let shown = format!(" {major:02x}:{minor:02x} {} ", identity.inode);
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        let of_one = maps.lines().find(|line| line.contains("/dev/ashmem/one")).unwrap();
+        assert!(of_one.contains(&shown), "{of_one} and not {shown}");
     }
 
     #[test]

@@ -10,8 +10,8 @@ use nix::unistd::{lseek, Whence};
 
 use crate::{ashmem, KernelError};
 
-/// The identity of memory: equal for every descriptor of it, in every process. It tells no ashmem
-/// regions apart, which all are one device node: see [`ashmem::inode`].
+/// The identity of memory: equal for every descriptor of it, in every process, and what
+/// `/proc/PID/maps` shows of its mappings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity {
     /// `st_dev`.
@@ -21,9 +21,15 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The identity of what `fd` is open on.
+    /// The identity of what `fd` is open on. Of ashmem that is the memory behind the device node
+    /// (Linux 4.20 and later); the node itself before the first mapping, and on older kernels.
     pub fn of(fd: BorrowedFd<'_>) -> Result<Identity, KernelError> {
         let status = fstat(fd.as_raw_fd()).map_err(KernelError::context(|| "fstat".to_owned()))?;
+        if status.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits() {
+            if let Some(identity) = ashmem::identity(fd)? {
+                return Ok(identity);
+            }
+        }
         // The widths of both fields differ between architectures.
         #[allow(clippy::unnecessary_cast)]
         Ok(Identity { device: status.st_dev as u64, inode: status.st_ino as u64 })

@@ -13,7 +13,6 @@ use berth_kernel::memfd::Memfd;
 use berth_kernel::KernelError;
 use nix::errno::Errno;
 
-use crate::receipts::Mark;
 use crate::refusal::Refusal;
 
 /// What a request wants to see of memory.
@@ -65,11 +64,11 @@ impl HeapMemory {
         matches!(self, HeapMemory::DmaBuf(_) | HeapMemory::DmaBufWithView(..))
     }
 
-    /// The identity of the descriptor that is handed out to write; `None` for ashmem, all of which
-    /// has that of its device node.
+    /// The identity of the descriptor that is handed out to write; `None` for ashmem where the kernel
+    /// tells none.
     pub(crate) fn identity(&self) -> Result<Option<Identity>, KernelError> {
         match self {
-            HeapMemory::Ashmem(_) => Ok(None),
+            HeapMemory::Ashmem(ashmem) => ashmem::identity(ashmem.as_fd()),
             _ => Identity::of(self.as_fd()).map(Some),
         }
     }
@@ -80,16 +79,16 @@ impl HeapMemory {
         &self,
         first: Option<Identity>,
         reads_only: bool,
-    ) -> Result<Option<(Mark, Option<Mark>)>, KernelError> {
-        let of = |fd: BorrowedFd<'_>| Identity::of(fd).map(Mark::Identity);
+    ) -> Result<Option<(Identity, Option<Identity>)>, KernelError> {
         let first = match self {
-            HeapMemory::Ashmem(region) => ashmem::inode(region.as_fd())?.map(Mark::Ashmem),
-            HeapMemory::DmaBufWithView(_, view) if reads_only => Some(of(view.as_fd())?),
-            _ => first.map(Mark::Identity),
+            HeapMemory::DmaBufWithView(_, view) if reads_only => Some(Identity::of(view.as_fd())?),
+            _ => first,
         };
         let second = match self {
-            HeapMemory::DmaBufWithView(_, view) if !reads_only => Some(of(view.as_fd())?),
-            HeapMemory::MemfdWithDmaBuf(_, buffer) if !reads_only => Some(of(buffer.as_fd())?),
+            HeapMemory::DmaBufWithView(_, view) if !reads_only => Some(Identity::of(view.as_fd())?),
+            HeapMemory::MemfdWithDmaBuf(_, buffer) if !reads_only => {
+                Some(Identity::of(buffer.as_fd())?)
+            }
             _ => None,
         };
         Ok(first.map(|first| (first, second)))

@@ -34,7 +34,7 @@ pub(crate) struct Place {
 pub(crate) struct Memory {
     /// What was asked for; the same for a whole batch.
     pub(crate) request: Arc<Request>,
-    /// `None` for ashmem.
+    /// `None` for ashmem where the kernel tells none.
     pub(crate) identity: Option<Identity>,
     /// Whole pages, in bytes.
     pub(crate) bytes: u64,

@@ -18,14 +18,13 @@ use nix::errno::Errno;
 use crate::heap::{Heap, Source};
 use crate::heap_memory::{Face, HeapMemory};
 use crate::lock::lock;
-use crate::receipts::Mark;
 use crate::refusal::Refusal;
 
 /// Descriptors that are of the kind, the size and the access that they should be.
 #[derive(Debug)]
 pub(crate) struct Proof {
     /// Which memory the first is, and the second.
-    pub(crate) marks: (Mark, Option<Mark>),
+    pub(crate) marks: (Identity, Option<Identity>),
     /// The memory; `None` if what was presented is only the face that shows it to readers.
     pub(crate) held: Option<HeapMemory>,
     /// It can only be read any more.
@@ -70,10 +69,8 @@ impl Proof {
 
     /// Device and inode as clients are told them.
     pub(crate) fn told(&self) -> (i64, i64) {
-        match self.marks.0 {
-            Mark::Identity(Identity { device, inode }) => (device as i64, inode as i64),
-            Mark::Ashmem(_) => (0, 0),
-        }
+        let Identity { device, inode } = self.marks.0;
+        (device as i64, inode as i64)
     }
 }
 
@@ -109,11 +106,11 @@ impl Look {
         self.check_size(region.size().map_err(refuse)?)?;
         let sealed = !region.protection().map_err(refuse)?.contains(ProtFlags::PROT_WRITE);
         let held = HeapMemory::Ashmem(region);
-        let marks = held.marks(None, self.reads_only).map_err(refuse)?;
-        let marks = marks.ok_or_else(|| {
+        let mark = held.identity().map_err(refuse)?;
+        let mark = mark.ok_or_else(|| {
             Refusal::Unsupported("this kernel tells no two regions of ashmem apart".to_owned())
         })?;
-        Ok(Proof { marks, held: Some(held), sealed, exporter: None })
+        Ok(Proof { marks: (mark, None), held: Some(held), sealed, exporter: None })
     }
 
     /// A dma-buf, and the memfd by which it is read.
@@ -138,9 +135,9 @@ impl Look {
     }
 
     /// Which memory something is that was found to be memory.
-    fn mark(&self, fd: BorrowedFd<'_>) -> Result<Mark, Refusal> {
+    fn mark(&self, fd: BorrowedFd<'_>) -> Result<Identity, Refusal> {
         self.check_size(identity::size(fd).map_err(refuse)?)?;
-        Identity::of(fd).map(Mark::Identity).map_err(refuse)
+        Identity::of(fd).map_err(refuse)
     }
 
     fn check_size(&self, there: u64) -> Result<(), Refusal> {

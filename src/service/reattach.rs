@@ -11,6 +11,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use berth_kernel::identity::Identity;
 use berth_kernel::KernelError;
 use nix::errno::Errno;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
@@ -21,7 +22,7 @@ use crate::accounts::Charge;
 use crate::heap::Heap;
 use crate::memory::{Former, Memory, Place};
 use crate::proof::Proof;
-use crate::receipts::{Facts, Mark, Receipts, Taken};
+use crate::receipts::{Facts, Receipts, Taken};
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::restored::{Back, Presented};
@@ -76,7 +77,7 @@ impl Service {
         &self,
         session: &Session,
         claim: &Claim,
-        mark: Mark,
+        mark: Identity,
         former: Former,
     ) -> Result<Arc<Memory>, Refusal> {
         let room = session.reserve(1, claim.bytes)?;
@@ -101,7 +102,7 @@ impl Service {
         &self,
         session: &Session,
         claim: &Claim,
-        mark: Mark,
+        mark: Identity,
         former: Option<Former>,
         taken: Taken,
     ) -> Result<(), Refusal> {
@@ -129,7 +130,7 @@ impl Service {
         &self,
         uid: u32,
         claim: &Claim,
-        mark: Mark,
+        mark: Identity,
         place: Place,
         taken: Taken,
         presented: &mut Presented,
@@ -264,7 +265,7 @@ impl Claim {
         service: &Service,
         uid: u32,
         entry: &ReattachEntry,
-    ) -> Result<(Mark, Option<Former>), Refusal> {
+    ) -> Result<(Identity, Option<Former>), Refusal> {
         let id = self.id;
         let duplicate = |fd: &OwnedFd| {
             fd.try_clone().map_err(|error| {
@@ -285,10 +286,7 @@ impl Claim {
         self.check_receipt(&service.receipts, uid, proof.marks, entry.info.receipt)?;
         service.exporters.check(&self.heap, &proof)?;
         let Proof { marks, held, sealed, .. } = proof;
-        let identity = match marks.0 {
-            Mark::Identity(identity) => Some(identity),
-            Mark::Ashmem(_) => None,
-        };
+        let identity = Some(marks.0);
         let former = held.map(|held| Former {
             request: self.request.clone(),
             heap: self.heap.clone(),
@@ -307,7 +305,7 @@ impl Claim {
         &self,
         receipts: &Receipts,
         uid: u32,
-        marks: (Mark, Option<Mark>),
+        marks: (Identity, Option<Identity>),
         receipt: i64,
     ) -> Result<(), Refusal> {
         let facts = Facts {

@@ -47,15 +47,6 @@ pub(crate) fn path() -> Option<PathBuf> {
     Some(DEVICE_PATH.into())
 }
 
-/// What memory a descriptor stands for, as the kernel proves it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Mark {
-    /// Of a memfd or a dma-buf.
-    Identity(Identity),
-    /// The inode of ashmem.
-    Ashmem(u64),
-}
-
 /// Everything that a receipt is for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Facts<'a> {
@@ -68,7 +59,7 @@ pub(crate) struct Facts<'a> {
     /// How it was acquired, if it was.
     pub(crate) taken: Option<Taken>,
     /// What the first descriptor that was handed out stands for, and the second.
-    pub(crate) marks: (Mark, Option<Mark>),
+    pub(crate) marks: (Identity, Option<Identity>),
     pub(crate) bytes: u64,
     pub(crate) heap: &'a str,
     pub(crate) fallback: bool,
@@ -236,11 +227,10 @@ impl Seal {
         self.0.write(text.as_bytes());
     }
 
-    fn mark(&mut self, mark: Option<Mark>) {
+    fn mark(&mut self, mark: Option<Identity>) {
         let (kind, first, second) = match mark {
             None => (0, 0, 0),
-            Some(Mark::Identity(Identity { device, inode })) => (1, device, inode),
-            Some(Mark::Ashmem(inode)) => (2, inode, 0),
+            Some(Identity { device, inode }) => (1, device, inode),
         };
         for number in [kind, first, second] {
             self.number(number);
@@ -305,7 +295,7 @@ mod tests {
     }
 
     fn facts(request: &Request) -> Facts<'_> {
-        let mark = Mark::Identity(Identity { device: 3, inode: 5 });
+        let mark = Identity { device: 3, inode: 5 };
         Facts {
             uid: 10_001,
             id: 7,
@@ -328,7 +318,7 @@ mod tests {
         let receipt = receipts.of(&good);
         assert!(receipts.is_for(receipt, &good));
         assert!((0..64).all(|bit| !receipts.is_for(receipt ^ 1 << bit, &good)));
-        let other = Mark::Identity(Identity { device: 3, inode: 6 });
+        let other = Identity { device: 3, inode: 6 };
         let taken = |reads_only, token| Some(Taken { reads_only, token });
         let requests = [
             request("b"),
@@ -347,7 +337,6 @@ mod tests {
             Facts { taken: taken(true, 0), ..good },
             Facts { taken: taken(false, 1), ..good },
             Facts { marks: (other, None), ..good },
-            Facts { marks: (Mark::Ashmem(5), None), ..good },
             Facts { marks: (good.marks.0, Some(other)), ..good },
             Facts { bytes: 8192, ..good },
             Facts { heap: "system-uncached", ..good },

@@ -10,10 +10,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
+use berth_kernel::identity::Identity;
+
 use crate::accounts::Charge;
 use crate::lock::lock;
 use crate::memory::{Former, Memory, Place};
-use crate::receipts::{Mark, Taken};
+use crate::receipts::Taken;
 use crate::refusal::Refusal;
 
 /// Below this nothing is swept.
@@ -28,7 +30,7 @@ pub(crate) struct Known {
     /// By the id with the owner.
     by_owner: HashMap<i64, Weak<Memory>>,
     /// The latest owner.
-    latest: HashMap<Mark, i64>,
+    latest: HashMap<Identity, i64>,
     /// How many there may be before those that are gone are looked for.
     sweep_at: usize,
 }
@@ -75,7 +77,7 @@ impl Known {
     /// Gives memory to its owner, who pays for it.
     pub(crate) fn own(
         &mut self,
-        mark: Mark,
+        mark: Identity,
         owner: i64,
         presented: &mut Presented,
     ) -> Result<Back, Refusal> {
@@ -98,7 +100,7 @@ impl Known {
     /// needed.
     pub(crate) fn take(
         &mut self,
-        mark: Mark,
+        mark: Identity,
         owner: i64,
         place: Place,
         taken: Taken,
@@ -126,7 +128,7 @@ impl Known {
 
     /// Refuses an owner after whom there was another; one before whom there was another takes his
     /// place.
-    fn replace(&mut self, mark: Mark, owner: i64) -> Result<Option<Arc<Memory>>, Refusal> {
+    fn replace(&mut self, mark: Identity, owner: i64) -> Result<Option<Arc<Memory>>, Refusal> {
         let Some(&latest) = self.latest.get(&mark) else { return Ok(None) };
         match self.find(latest) {
             Some(_) if latest > owner => Err(Refusal::AlreadyAttached(format!(
@@ -140,7 +142,7 @@ impl Known {
         }
     }
 
-    fn note(&mut self, mark: Mark, owner: i64, memory: &Arc<Memory>) {
+    fn note(&mut self, mark: Identity, owner: i64, memory: &Arc<Memory>) {
         if self.by_owner.len() >= self.sweep_at {
             self.by_owner.retain(|_, memory| memory.strong_count() > 0);
             let known = &self.by_owner;

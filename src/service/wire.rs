@@ -117,7 +117,7 @@ pub(crate) fn buffer(
     Ok(Buffer { info, fd, secondFd: opened.second.map(ParcelFileDescriptor::new) })
 }
 
-/// ashmem has no identity of its own.
+/// 0 and 0 for ashmem where the kernel tells no identity.
 fn identity(identity: Option<Identity>) -> (i64, i64) {
     identity.map_or((0, 0), |identity| (identity.device as i64, identity.inode as i64))
 }

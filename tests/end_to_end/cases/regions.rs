@@ -122,6 +122,8 @@ fn a_region_of_any_kind_has_its_name_and_size_and_keeps_them() {
         assert!(!region.info.dma_buf && region.info.heap == heap, "{region:?}");
         assert_eq!((region.info.size, region.info.allocation), (10_000, 12_288), "{heap}");
         let proof = client.proof(region.handle);
+        let told = (region.info.device as u64, region.info.inode as u64);
+        assert!(told != (0, 0) && told == proof.identity, "{heap}: {told:?}, {proof:?}");
         assert!(proof.close_on_exec, "{heap}");
         assert!(proof.mapped_as.contains("payload"), "{heap}: {}", proof.mapped_as);
         assert!(client.all_bytes_are(region.handle, 0), "{heap}");

@@ -39,11 +39,13 @@ parcelable BufferInfo {
     /** Where its bytes are. */
     BufferLayout layout;
     /**
-     * With inode, the identity of the memory: st_dev as fstat gives it for every descriptor of it.
-     * Both are 0 for ashmem, whose descriptors all have the identity of one device node.
+     * With inode, the identity of the memory, as /proc/PID/maps shows it of every mapping: st_dev as
+     * fstat gives it for every descriptor of it. For ashmem, whose descriptors all have the st_dev
+     * and st_ino of one device node, that of the memory behind it, whose inode fdinfo shows; both
+     * are 0 where the kernel does not (before Linux 4.20).
      */
     long device;
-    /** st_ino as fstat gives it. */
+    /** st_ino as fstat gives it; of ashmem see above. */
     long inode;
     /** An OR of the FLAG_ constants. */
     int flags;
