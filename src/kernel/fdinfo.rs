@@ -11,9 +11,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
-use nix::fcntl::{fcntl, FcntlArg};
-use nix::libc::{c_short, flock, F_UNLCK, SEEK_SET};
 
+use crate::open_file::remove_locks;
 use crate::KernelError;
 
 /// Room for the longest path of an fdinfo file.
@@ -99,20 +98,6 @@ pub fn exporter(fd: BorrowedFd<'_>) -> Result<Option<String>, KernelError> {
     Ok(DmaBufInfo::parse(&String::from_utf8_lossy(&text)).map(|info| info.exporter))
 }
 
-/// Removes the locks that belong to an open file (`F_OFD_SETLK`, fcntl(2)), whoever put them on it.
-fn remove_locks(fd: BorrowedFd<'_>) -> Result<(), KernelError> {
-    let whole = flock {
-        l_type: F_UNLCK as c_short,
-        l_whence: SEEK_SET as c_short,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    fcntl(fd.as_raw_fd(), FcntlArg::F_OFD_SETLK(&whole))
-        .map(|_| ())
-        .map_err(KernelError::context(|| "remove the locks of a dma-buf".to_owned()))
-}
-
 /// Reads an fdinfo file as far as it has to; `None` if that was not far enough.
 fn find_holders(mut file: impl Read) -> std::io::Result<Option<Option<u64>>> {
     let mut text = [0; CHUNK_BYTES];
@@ -168,7 +153,8 @@ mod tests {
     use crate::mapping::{Mapping, ReadOnly};
     use crate::memfd::Memfd;
     use berth_facilities::{missing, Facility};
-    use nix::libc::F_WRLCK;
+    use nix::fcntl::{fcntl, FcntlArg};
+    use nix::libc::{c_short, flock, F_WRLCK, SEEK_SET};
     use proptest::prelude::*;
     use std::os::fd::AsFd;
 

@@ -21,6 +21,7 @@ pub mod ion;
 pub mod mapping;
 pub mod memfd;
 pub mod meminfo;
+pub mod open_file;
 pub mod pipe;
 pub mod pressure;
 pub mod random;

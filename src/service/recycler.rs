@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use berth_kernel::cpu_access::{CpuAccess, Direction};
 use berth_kernel::mapping::{Mapping, ReadWrite};
+use berth_kernel::open_file;
 use berth_kernel::sync_file::{FenceState, SyncFile};
 use berth_kernel::thread_priority;
 
@@ -274,7 +275,8 @@ fn clear(held: &HeapMemory, bytes: u64) -> bool {
         let _ = mapping.fill(0, mapping.size(), 0);
         access.end()
     })();
-    match cleared {
+    // Nobody is left who could put anything on it again, if nobody holds it then.
+    match cleared.and_then(|()| open_file::reset(held.as_fd())) {
         Ok(()) => !held.is_held_by_others(),
         Err(error) => {
             log::warn!("a buffer cannot be cleared and is not used again: {error}");

@@ -581,6 +581,14 @@ pub enum Hold {
     /// Fork a process that holds all that this one holds, and nothing more: its pid. It ends by being
     /// killed only.
     Fork,
+    /// Put on the open file of a buffer what can be put there: status flags, and locks of two kinds.
+    Mark(Handle),
+    /// How many such marks the open file of a buffer has.
+    Marks(Handle),
+    /// Put a buffer into an epoll set, which is kept: its handle.
+    Watch(Handle),
+    /// How many events an epoll set tells now.
+    Events(Handle),
 }
 
 /// What a test asks of the CPU's access to a buffer.

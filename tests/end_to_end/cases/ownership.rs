@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use berth_end_to_end::facilities::{missing, Facility};
 use berth_end_to_end::harness::{Client, Device, APP, OTHER_APP};
-use berth_end_to_end::protocol::{Ask, Descriptor, Held};
+use berth_end_to_end::protocol::{Ask, Descriptor, Held, Hold};
 use berth_kernel::meminfo::MemInfo;
 
 use crate::code;
@@ -326,6 +326,47 @@ fn a_client_trims_what_its_own_uid_freed_and_nothing_else() {
     assert_eq!(device.figures().idle, 0);
     client.close();
     assert_eq!(client.ask(Ask::Trim).unwrap_err().code, code::SESSION_CLOSED);
+}
+
+#[test]
+fn the_next_owner_finds_nothing_that_the_last_one_put_on_the_open_file() {
+    if missing(Facility::DmaHeapSystem) {
+        return;
+    }
+    let (device, client) = start("");
+    let held = client.allocate_one(&Descriptor::linear(65_536));
+    client.hold(Hold::Mark(held.handle));
+    assert!(client.hold(Hold::Marks(held.handle)) >= 3, "flags and locks");
+    let inode = held.info.inode;
+    give_back_dirty(&device, &client, &[held]);
+    let other = device.client(OTHER_APP).with_session();
+    let again = other.allocate_one(&Descriptor::linear(65_536));
+    assert_eq!((again.info.inode, again.info.flags & RECYCLED), (inode, RECYCLED));
+    assert_eq!(other.hold(Hold::Marks(again.handle)), 0);
+}
+
+/// Nothing takes an open file out of an epoll set but its owner and the file's end. Who asks for
+/// NO_POOL is never watched, nor watches.
+#[test]
+fn a_former_owners_epoll_set_says_when_devices_are_done_and_of_no_pool_nothing() {
+    if missing(Facility::DmaHeapSystem) {
+        return;
+    }
+    let (device, client) = start("");
+    let held = client.allocate_one(&Descriptor::linear(65_536));
+    let watch = client.hold(Hold::Watch(held.handle));
+    assert_eq!(client.hold(Hold::Events(watch)), 1, "no device is at work: it is ready");
+    give_back_dirty(&device, &client, &[held]);
+    let other = device.client(OTHER_APP).with_session();
+    let again = other.allocate_one(&Descriptor::linear(65_536));
+    other.fill(again.handle, 0, 65_536, 0x55);
+    assert_eq!(client.hold(Hold::Events(watch)), 1, "it is still ready, and that is all");
+
+    let fresh = client.allocate_one(&Descriptor::linear(65_536).with_flags(NO_POOL));
+    let watch = client.hold(Hold::Watch(fresh.handle));
+    assert_eq!(client.hold(Hold::Events(watch)), 1);
+    client.drop_buffer(fresh.handle);
+    device.await_true("the set is empty", || (client.hold(Hold::Events(watch)) == 0).then_some(()));
 }
 
 #[test]

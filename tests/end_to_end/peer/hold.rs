@@ -14,9 +14,11 @@ use berth_client::Buffer;
 use berth_end_to_end::protocol::{Handle, Hold};
 use berth_kernel::identity;
 use berth_kernel::mapping::{Mapping, ReadWrite};
+use nix::sys::epoll::Epoll;
 use nix::sys::socket::{recvmsg, sendmsg, ControlMessage, ControlMessageOwned, MsgFlags};
 
 use crate::fork::fork_asleep;
+use crate::leftover;
 
 /// Handles here begin above those of buffers.
 const FIRST: Handle = 1 << 32;
@@ -26,6 +28,7 @@ const FIRST: Handle = 1 << 32;
 pub struct Holder {
     descriptors: HashMap<Handle, OwnedFd>,
     mappings: HashMap<Handle, Mapping<ReadWrite>>,
+    watches: HashMap<Handle, Epoll>,
     next: Handle,
     listener: Option<UnixListener>,
 }
@@ -65,6 +68,20 @@ impl Holder {
                 Ok(self.keep(received))
             }
             Hold::Fork => Ok(fork_asleep()?.as_raw() as Handle),
+            Hold::Mark(handle) => {
+                leftover::mark(self.descriptor(handle, buffers)?)?;
+                Ok(handle)
+            }
+            Hold::Marks(handle) => leftover::marks(self.descriptor(handle, buffers)?),
+            Hold::Watch(handle) => {
+                let watch = leftover::watch(self.descriptor(handle, buffers)?)?;
+                let handle = self.new_handle();
+                self.watches.insert(handle, watch);
+                Ok(handle)
+            }
+            Hold::Events(handle) => {
+                leftover::events(self.watches.get(&handle).context("no epoll set here")?)
+            }
         }
     }
 

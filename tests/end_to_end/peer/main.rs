@@ -12,6 +12,7 @@ mod drivers;
 mod fork;
 mod hold;
 mod kernel;
+mod leftover;
 mod look;
 mod memory;
 mod storm;

@@ -25,7 +25,9 @@ enum AllocationFlag {
     READ_ONLY_VIEW = 1 << 1,
     /**
      * Fresh memory from the kernel, and back to the kernel as soon as it is given up: neither was it
-     * another buffer's, nor will it be.
+     * another buffer's, nor will it be. Without it a dma-buf may be one that another uid had. Nobody
+     * sees anything of its contents, but whoever once put that dma-buf into an epoll set is told on
+     * when devices are done with it, which no later owner can end.
      */
     NO_POOL = 1 << 2,
     /**
