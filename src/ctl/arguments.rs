@@ -151,7 +151,7 @@ pub struct What {
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("form").required(true).args(["size", "region", "image"])))]
 pub struct Shape {
-    /// A linear buffer of so many bytes; K, M and G are powers of 1024.
+    /// A linear buffer of so many bytes; K, M, G and T are powers of 1024.
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub size: Option<u64>,
 
@@ -168,7 +168,7 @@ pub struct Shape {
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("length").required(true).multiple(true).args(["size", "from"])))]
 pub struct Region {
-    /// So many bytes; K, M and G are powers of 1024. The file's, unless it is said.
+    /// So many bytes; K, M, G and T are powers of 1024. The file's, unless it is said.
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub size: Option<u64>,
 

@@ -43,16 +43,31 @@ pub fn age(milliseconds: u64) -> String {
     format!("{seconds}.{}s", milliseconds % 1000 / 100)
 }
 
-/// Reads a number of bytes.
+/// Reads a number of bytes, in units as [`size`] writes them or by their first letter.
 pub fn bytes(text: &str) -> Result<u64, String> {
-    let (digits, shift) = match text.strip_suffix(['K', 'M', 'G']) {
-        Some(digits) if text.ends_with('K') => (digits, 10),
-        Some(digits) if text.ends_with('M') => (digits, 20),
-        Some(digits) => (digits, 30),
-        None => (text, 0),
+    let no_number = || format!("{text:?} is no number of bytes, as 4096, 64K or 1.5 MiB");
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let shift = match unit.trim_start() {
+        "" | "B" => 0,
+        "K" | "KiB" => 10,
+        "M" | "MiB" => 20,
+        "G" | "GiB" => 30,
+        "T" | "TiB" => 40,
+        _ => return Err(no_number()),
     };
-    let number: u64 = digits.parse().map_err(|_| format!("{text:?} is no number of bytes"))?;
-    number.checked_mul(1 << shift).ok_or_else(|| format!("{text:?} is too large"))
+    let (whole, tenths) = match number.split_once('.') {
+        None => (number, 0),
+        // A part of a unit: one digit, as `size` writes it.
+        Some((whole, part)) if shift > 0 && part.len() == 1 => {
+            (whole, part.parse().map_err(|_| no_number())?)
+        }
+        Some(_) => return Err(no_number()),
+    };
+    let whole: u64 = whole.parse().map_err(|_| no_number())?;
+    let part: u64 = ((1u64 << shift) / 10).saturating_mul(tenths);
+    let bytes = whole.checked_mul(1 << shift).and_then(|whole| whole.checked_add(part));
+    bytes.ok_or_else(|| format!("{text:?} is too large"))
 }
 
 /// Reads a number of seconds, with or without a fraction.
@@ -129,7 +144,17 @@ mod tests {
         assert_eq!(bytes("4096"), Ok(4096));
         assert_eq!(bytes("3M"), Ok(3 << 20));
         assert_eq!(bytes("1G"), Ok(1 << 30));
-        for wrong in ["", "M", "-1", "1T", "99999999999G"] {
+        for (text, value) in [
+            ("2T", 2 << 40),
+            ("64KiB", 64 << 10),
+            ("4 MiB", 4 << 20),
+            ("12 B", 12),
+            ("1.5 KiB", 1024 + 510),
+            ("0.1G", (1 << 30) / 10),
+        ] {
+            assert_eq!(bytes(text), Ok(value), "{text}");
+        }
+        for wrong in ["", "M", "-1", "1P", "1m", "1.25M", "1.5", ".", "99999999999G"] {
             assert!(bytes(wrong).is_err(), "{wrong:?}");
         }
     }

@@ -307,4 +307,9 @@ impl Memory {
     pub(crate) fn takers(&self) -> usize {
         lock(&self.sharing).takers.len()
     }
+
+    /// Which sessions they are; one that acquired it twice is named twice.
+    pub(crate) fn taken_by(&self) -> Vec<i64> {
+        lock(&self.sharing).takers.iter().map(|taker| taker.place.session).collect()
+    }
 }

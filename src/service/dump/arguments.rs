@@ -32,10 +32,11 @@ Keys of the JSON; later versions only add some. Sizes are bytes, ages millisecon
                held_up (threads that wait for a client to read)
   pressure     source of what is known beside MemAvailable (\"trigger\" with window_ms, \"readings\", or
                \"available\" if there is none), changes: [level, age_ms], the latest first
-  uids         [uid, sessions, buffers, bytes], the largest first
+  uids         [uid, sessions, buffers, bytes, descriptors (of the service)], the largest first
   sessions     [id, name, uid, pid, age_ms, owned, acquired, bytes, buffers]
   buffers      of a session, or of all: [id, name, kind, heap, bytes, device, inode, sealed, age_ms,
-               role, charged_uid, takers, tokens]; of all with session, session_name, uid, pid
+               role, charged_uid, takers, taken_by (their sessions), tokens]; of all with session,
+               session_name, uid, pid
 ";
 
 /// What a dump shows, and how.

@@ -164,6 +164,8 @@ pub(super) struct ShownUid {
     pub(super) sessions: u64,
     pub(super) buffers: u64,
     pub(super) bytes: u64,
+    /// Of the service, kept for its buffers.
+    pub(super) descriptors: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -193,6 +195,8 @@ pub(super) struct ShownBuffer {
     pub(super) role: &'static str,
     pub(super) charged_uid: u32,
     pub(super) takers: usize,
+    /// The sessions among them.
+    pub(super) taken_by: Vec<i64>,
     pub(super) tokens: usize,
 }
 
@@ -222,11 +226,12 @@ impl Overview {
             .uids()
             .into_iter()
             .filter(|(each, _)| uid.map_or(true, |uid| uid == *each))
-            .map(|(uid, Used { sessions, buffers, bytes, .. })| ShownUid {
+            .map(|(uid, Used { sessions, buffers, bytes, descriptors })| ShownUid {
                 uid,
                 sessions,
                 buffers,
                 bytes,
+                descriptors,
             })
             .collect();
         uids.sort_by_key(|shown| Reverse(shown.bytes));
@@ -414,6 +419,7 @@ impl View {
 
 impl ShownBuffer {
     fn of(id: i64, memory: &Memory, role: &Role, tokens: &Tokens) -> ShownBuffer {
+        let taken_by = memory.taken_by();
         ShownBuffer {
             id,
             name: memory.request.name.clone(),
@@ -430,7 +436,8 @@ impl ShownBuffer {
             age_ms: milliseconds(memory.since),
             role: if matches!(role, Role::Owner(_)) { "owner" } else { "taker" },
             charged_uid: memory.uid(),
-            takers: memory.takers(),
+            takers: taken_by.len(),
+            taken_by,
             tokens: match role {
                 Role::Owner(given) if !given.is_empty() => {
                     let mut usable = given.clone();

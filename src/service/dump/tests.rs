@@ -293,6 +293,7 @@ fn memory_counts_once_in_its_heap_whoever_holds_it() {
     assert_eq!(used(), 4096);
     let shown = &json(&service, &["--buffers", "--uid=10001"])["buffers"][0];
     assert_eq!((&shown["takers"], &shown["tokens"]), (&2.into(), &1.into()));
+    assert_eq!(shown["taken_by"], serde_json::json!([taker.id, taker.id]));
     service.free(&owner, &[id]).unwrap();
     assert_eq!(used(), 4096, "two takers hold it");
     service.end_session(taker.id, Cause::Closed);
@@ -312,6 +313,10 @@ fn uids_come_by_what_they_hold_and_refusals_by_cause() {
     assert_eq!(
         (&json["uids"][0]["uid"], &json["uids"][1]["uid"]),
         (&OTHER_UID.into(), &UID.into())
+    );
+    assert_eq!(
+        (&json["uids"][0]["buffers"], &json["uids"][0]["descriptors"]),
+        (&2.into(), &2.into())
     );
     assert_eq!(json["totals"]["refusals"], 3);
     let causes = &json["refusals_by_cause"];

@@ -152,9 +152,15 @@ fn write_overview(overview: &Overview, writer: &mut dyn Write) -> io::Result<()>
     for memory in &overview.lingering {
         write_lingering(memory, writer)?;
     }
-    for ShownUid { uid, sessions, buffers, bytes } in overview.uids.iter().take(TOP_OWNERS) {
+    for ShownUid { uid, sessions, buffers, bytes, descriptors } in
+        overview.uids.iter().take(TOP_OWNERS)
+    {
         let size = Size(*bytes);
-        writeln!(writer, "  uid {uid}: sessions: {sessions}, buffers: {buffers}, memory: {size}")?;
+        writeln!(
+            writer,
+            "  uid {uid}: sessions: {sessions}, buffers: {buffers}, memory: {size}, descriptors: \
+             {descriptors}"
+        )?;
     }
     match overview.uids.len().saturating_sub(TOP_OWNERS) {
         0 => Ok(()),
