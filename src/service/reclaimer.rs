@@ -159,6 +159,11 @@ impl Reclaimer {
 
     fn work(&self) {
         while self.await_work() {
+            // It takes long, and whoever settles waits for what is being proven.
+            let to_revoke = lock(&self.lists).take_revocations();
+            for memory in to_revoke {
+                memory.revoke();
+            }
             let proving = lock(&self.proving);
             let (batch, to_close) = {
                 let mut lists = lock(&self.lists);
@@ -209,10 +214,6 @@ impl Reclaimer {
                 continue;
             }
             let reusable = reusable && !memory.request.no_pool && !memory.restored;
-            if revoke {
-                memory.revoke();
-            }
-            let revoke = false;
             match Arc::try_unwrap(memory) {
                 // A session that acquired it, or a call in flight.
                 Err(memory) => held.push(GivenUp { memory, reusable, revoke, next_look, pause }),
@@ -272,11 +273,25 @@ impl Lists {
         found
     }
 
+    /// Whose contents are to be taken first of what is new.
+    fn take_revocations(&mut self) -> Vec<Arc<Memory>> {
+        let mut found = Vec::new();
+        for one in self.fresh.iter_mut().take(BATCH).filter(|one| one.revoke) {
+            one.revoke = false;
+            if one.memory.is_given_up() {
+                found.push(one.memory.clone());
+            }
+        }
+        found
+    }
+
     /// What is to be looked at now, at most [`BATCH`].
     fn due(&mut self) -> Vec<GivenUp> {
         let now = Instant::now();
-        let fresh = self.fresh.len().min(BATCH);
-        let mut due: Vec<GivenUp> = self.fresh.drain(..fresh).collect();
+        let mut due = Vec::new();
+        while due.len() < BATCH && self.fresh.front().is_some_and(|one| !one.revoke) {
+            due.extend(self.fresh.pop_front());
+        }
         let mut at = 0;
         while due.len() < BATCH && at < self.lingering.len() {
             match self.lingering.get(at) {
