@@ -30,4 +30,4 @@
 //! # }
 //! ```
 
-pub use berth_shared::{presence, ring};
+pub use berth_shared::{mutex, presence, ring};

@@ -16,3 +16,9 @@ pub fn wake_all(word: &AtomicU32) {
     // Fails only for an address that is no word; this one is.
     let _ = berth_kernel::futex::wake_all(word);
 }
+
+/// Wakes one who sleeps on `word`, in whatever process.
+pub fn wake_one(word: &AtomicU32) {
+    // As above.
+    let _ = berth_kernel::futex::wake_one(word);
+}

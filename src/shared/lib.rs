@@ -9,6 +9,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod block;
+pub mod mutex;
 pub mod presence;
 pub mod ring;
 
