@@ -167,12 +167,12 @@ impl Buffer {
         Ok(Identity::of(self.fd.as_fd())?)
     }
 
-    /// The identity as the interface carries it: none of ashmem, whose descriptors all have that of
-    /// one device node.
+    /// The identity as the interface carries it: none of ashmem where the kernel tells only that of
+    /// the device node.
     fn identity_as_told(&self) -> (i64, i64) {
         let identity = match ashmem::size_of(self.fd.as_fd()) {
             Ok(None) => Identity::of(self.fd.as_fd()).ok(),
-            _ => None,
+            _ => ashmem::identity(self.fd.as_fd()).ok().flatten(),
         };
         identity.map_or((0, 0), |identity| (identity.device as i64, identity.inode as i64))
     }

@@ -7,7 +7,7 @@ package vendor.berth.allocator;
 
 /**
  * One buffer of an allocation: what differs from the others. What a BufferInfo says besides is what
- * was asked for, and what fstat tells of fd.
+ * was asked for, and what fstat tells of fd, or of ashmem fdinfo (BufferInfo.device).
  */
 @VintfStability
 parcelable AllocatedBuffer {
