@@ -90,7 +90,11 @@ impl IAllocator::IAllocator for AllocatorObject {
         callback: &Strong<dyn IAllocatorCallback>,
     ) -> hal_binder::Result<Strong<dyn IAllocatorSession>> {
         let (uid, pid) = (ThreadState::get_calling_uid(), ThreadState::get_calling_pid());
-        let session = answer(&self.0, self.0.open_session(uid, pid, config, callback))?;
+        let session = self
+            .0
+            .operations
+            .timed(Operation::Open, || self.0.open_session(uid, pid, config, callback));
+        let session = answer(&self.0, session)?;
         let object = SessionObject { service: self.0.clone(), session };
         Ok(hal_binder::new_binder!(BnAllocatorSession, object))
     }
@@ -186,27 +190,32 @@ impl IAllocatorSession for SessionObject {
     }
 
     fn seal(&self, id: i64) -> hal_binder::Result<()> {
-        self.answer(self.service.seal(&self.session, id))
+        self.answer(self.timed(Operation::Seal, || self.service.seal(&self.session, id)))
     }
 
     fn reattach(&self, entries: &[ReattachEntry]) -> hal_binder::Result<Vec<ReattachResult>> {
-        let results = self.answer(self.service.reattach(&self.session, entries))?;
+        let results =
+            self.timed(Operation::Reattach, || self.service.reattach(&self.session, entries));
+        let results = self.answer(results)?;
         Ok(results.into_iter().map(|result| self.result(result)).collect())
     }
 
     fn trim(&self) -> hal_binder::Result<i64> {
         // That the session is open, like every call but close.
-        self.answer(self.session.held().map(|_| {
+        self.answer(self.timed(Operation::Trim, || {
+            self.session.held()?;
             // What was freed a moment ago is not idle yet.
             self.service.reclaimer.settle(self.session.uid);
             let bytes = self.service.reclaimer.recycler.trim_of_uid(self.session.uid);
-            i64::try_from(bytes).unwrap_or(i64::MAX)
+            Ok(i64::try_from(bytes).unwrap_or(i64::MAX))
         }))
     }
 
     fn list(&self, after_id: i64) -> hal_binder::Result<Vec<BufferInfo>> {
-        let part = self.session.list(after_id, IAllocator::MAX_BATCH as usize);
-        self.answer(part.map(|part| part.iter().map(|(id, h)| self.info(*id, h)).collect()))
+        self.answer(self.timed(Operation::List, || {
+            let part = self.session.list(after_id, IAllocator::MAX_BATCH as usize)?;
+            Ok(part.iter().map(|(id, h)| self.info(*id, h)).collect())
+        }))
     }
 
     fn share(&self, id: i64, options: &ShareOptions) -> hal_binder::Result<ShareToken> {
@@ -228,7 +237,9 @@ impl IAllocatorSession for SessionObject {
     }
 
     fn close(&self) -> hal_binder::Result<()> {
-        self.service.end_session(self.session.id, Cause::Closed);
+        self.service.operations.timed(Operation::Close, || {
+            self.service.end_session(self.session.id, Cause::Closed);
+        });
         Ok(())
     }
 }

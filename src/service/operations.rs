@@ -10,75 +10,91 @@ use crate::latency::{Latency, Quantiles};
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
+    Open,
+    Close,
     Allocate,
     Free,
     Get,
+    List,
+    Seal,
     Share,
     Acquire,
+    Trim,
+    Reattach,
 }
 
 impl Operation {
-    /// All of them.
-    const ALL: [Operation; 5] = [
+    /// All of them, in their order.
+    const ALL: [Operation; 11] = [
+        Operation::Open,
+        Operation::Close,
         Operation::Allocate,
         Operation::Free,
         Operation::Get,
+        Operation::List,
+        Operation::Seal,
         Operation::Share,
         Operation::Acquire,
+        Operation::Trim,
+        Operation::Reattach,
     ];
 
     fn name(self) -> &'static str {
         match self {
+            Operation::Open => "open",
+            Operation::Close => "close",
             Operation::Allocate => "allocate",
             Operation::Free => "free",
             Operation::Get => "get",
+            Operation::List => "list",
+            Operation::Seal => "seal",
             Operation::Share => "share",
             Operation::Acquire => "acquire",
+            Operation::Trim => "trim",
+            Operation::Reattach => "reattach",
         }
     }
 }
 
 /// The durations of each, refused calls among them.
 #[derive(Debug)]
-pub(crate) struct Operations {
-    allocate: Latency,
-    free: Latency,
-    get: Latency,
-    share: Latency,
-    acquire: Latency,
-}
+pub(crate) struct Operations([Latency; Operation::ALL.len()]);
 
 impl Operations {
     pub(crate) fn new() -> Operations {
-        Operations {
-            allocate: Latency::new(),
-            free: Latency::new(),
-            get: Latency::new(),
-            share: Latency::new(),
-            acquire: Latency::new(),
-        }
+        Operations(Operation::ALL.map(|_| Latency::new()))
     }
 
     /// Does something and notes how long it took.
     pub(crate) fn timed<T>(&self, operation: Operation, act: impl FnOnce() -> T) -> T {
         let began = Instant::now();
         let done = act();
-        self.of(operation).record(began.elapsed());
+        if let Some(latency) = self.0.get(operation as usize) {
+            latency.record(began.elapsed());
+        }
         done
     }
 
     /// What was measured of each operation, by name.
     pub(crate) fn seen(&self) -> impl Iterator<Item = (&'static str, Quantiles)> + '_ {
-        Operation::ALL.into_iter().map(|one| (one.name(), self.of(one).snapshot()))
+        let all = Operation::ALL.into_iter().zip(&self.0);
+        all.map(|(operation, latency)| (operation.name(), latency.snapshot()))
     }
+}
 
-    fn of(&self, operation: Operation) -> &Latency {
-        match operation {
-            Operation::Allocate => &self.allocate,
-            Operation::Free => &self.free,
-            Operation::Get => &self.get,
-            Operation::Share => &self.share,
-            Operation::Acquire => &self.acquire,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_has_a_place_of_its_own() {
+        for (place, operation) in Operation::ALL.into_iter().enumerate() {
+            assert_eq!(operation as usize, place);
+            let operations = Operations::new();
+            operations.timed(operation, || ());
+            let seen: Vec<_> = operations.seen().filter(|(_, seen)| seen.count == 1).collect();
+            assert_eq!(seen.len(), 1);
+            assert_eq!(seen[0].0, operation.name());
         }
     }
 }
