@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use hal_binder::{DeathLink, Strong};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
-    IAllocatorCallback::{self, IAllocatorCallback as _},
-    PressureLevel::PressureLevel,
+    IAllocatorCallback, PressureLevel::PressureLevel,
 };
 
 use crate::lock::lock;
