@@ -4,12 +4,15 @@
 //! `cargo xtask aidl`: AOSP's own AIDL compiler, which decides what is good AIDL. It comes from
 //! Debian sid and needs sid's C library: unpacked beside, and started with its own loader.
 
+mod api;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{ensure, Context, Result};
 
+use self::api::Api;
 use crate::cache::Cache;
 use crate::process;
 use crate::progress::Step;
@@ -17,6 +20,9 @@ use crate::suite::Suite;
 use crate::workspace;
 
 const SUITE: &str = "sid";
+
+/// The interface's name, which is its package's.
+const NAME: &str = "vendor.berth.allocator";
 
 /// The compiler and what its loader needs.
 const PACKAGES: &[&str] = &[
@@ -45,51 +51,94 @@ const FLAGS: &[&str] = &[
     "-Werror",
 ];
 
-/// What `cargo xtask aidl` was asked for; `freeze` will be another.
+/// What `cargo xtask aidl` was asked for.
 #[derive(Clone, Copy, Debug, clap::Subcommand)]
 pub enum Action {
-    /// Compile the interface for all back ends and dump its API
+    /// Compile the interface for all back ends; compare its API with the dumps in `aidl_api`
     Check,
+    /// Write what the sources say into `aidl_api`, as Soong's `update-api` does
+    Update,
+    /// Make the interface as it is a version that never changes again
+    Freeze,
 }
 
 /// Runs it; answers the exit code.
 pub fn run(action: Action) -> Result<u8> {
+    let interface = Interface::open()?;
     match action {
-        Action::Check => check()?,
+        Action::Check => interface.check()?,
+        Action::Update => interface.update()?,
+        Action::Freeze => interface.freeze()?,
     }
     Ok(0)
 }
 
-/// Compiles the interface for all back ends, without a warning, and dumps its API.
+/// Compiles the interface for all back ends, without a warning, and compares its API.
 pub fn check() -> Result<()> {
-    let folder = workspace::root()?.join("aidl");
-    check_folder(&Compiler::ensure(&Cache::open()?)?, &folder)
+    Interface::open()?.check()
 }
 
-fn check_folder(compiler: &Compiler, folder: &Path) -> Result<()> {
-    let sources = sources(folder)?;
-    ensure!(!sources.is_empty(), "there is no .aidl file in {}", folder.join("vendor").display());
-    let step = Step::start(format!("compiling {} AIDL files", sources.len()));
-    for (language, headers) in BACK_ENDS {
-        let out = tempfile::tempdir().context("cannot make a folder for generated code")?;
-        let mut command = compiler.command(folder);
-        command
-            .arg(format!("--lang={language}"))
-            .args(["--min_sdk_version", "current"])
-            .args(FLAGS)
-            .arg("--out")
-            .arg(out.path());
-        if *headers {
-            command.arg("--header_out").arg(out.path());
-        }
-        process::run(&step, command.args(&sources))
-            .with_context(|| format!("the interface is not good for the {language} back end"))?;
+/// The interface of this checkout, and who judges it.
+struct Interface {
+    compiler: Compiler,
+    folder: PathBuf,
+    api: Api,
+}
+
+impl Interface {
+    fn open() -> Result<Self> {
+        let folder = workspace::root()?.join("aidl");
+        let compiler = Compiler::ensure(&Cache::open()?)?;
+        Ok(Self { compiler, api: Api::of(&folder, NAME), folder })
     }
-    let out = tempfile::tempdir().context("cannot make a folder for the API's dump")?;
-    compiler.dump(&step, folder, &sources, out.path())?;
-    ensure!(out.path().join("vendor").is_dir(), "aidl --dumpapi ended well but wrote no dump");
-    step.done();
-    Ok(())
+
+    fn check(&self) -> Result<()> {
+        let sources = files(&self.folder, &self.folder.join("vendor"))?;
+        ensure!(!sources.is_empty(), "there is no .aidl file in {}", self.folder.display());
+        let step = Step::start(format!("compiling {} AIDL files", sources.len()));
+        for (language, headers) in BACK_ENDS {
+            self.compiler.generate(&step, &self.folder, language, *headers, &sources)?;
+        }
+        step.done();
+        let dump = self.dump()?;
+        self.api.is_current(dump.path())?;
+        let step = Step::start("comparing the API with its dumps");
+        self.compiler.compare(&step, "equal", &self.api.current(), dump.path())?;
+        for number in self.api.versions()? {
+            self.api.verify(number)?;
+            let next = self.api.version(number + 1);
+            let next = if next.is_dir() { next } else { self.api.current() };
+            self.compiler.compare(&step, "compatible", &self.api.version(number), &next)?;
+        }
+        step.done();
+        Ok(())
+    }
+
+    fn update(&self) -> Result<()> {
+        self.api.update(self.dump()?.path())
+    }
+
+    fn freeze(&self) -> Result<()> {
+        self.check()?;
+        let (number, hash) = self.api.freeze()?;
+        println!(
+            "version {number} of {NAME} is frozen, hash {hash}\naidl/Android.bp has to say so: frozen: \
+             true, and in versions_with_info:\n    {{\n        version: \"{number}\",\n        \
+             imports: [],\n    }},"
+        );
+        Ok(())
+    }
+
+    /// The API that the sources have, in a folder of its own.
+    fn dump(&self) -> Result<tempfile::TempDir> {
+        let sources = files(&self.folder, &self.folder.join("vendor"))?;
+        let out = tempfile::tempdir().context("cannot make a folder for the API's dump")?;
+        let step = Step::start("dumping the API");
+        self.compiler.dump(&step, &self.folder, &sources, out.path())?;
+        ensure!(out.path().join("vendor").is_dir(), "aidl --dumpapi ended well but wrote no dump");
+        step.done();
+        Ok(out)
+    }
 }
 
 /// AOSP's AIDL compiler in the cache.
@@ -124,21 +173,55 @@ impl Compiler {
         let path = format!("{}:{}", libraries.display(), libraries.join("android").display());
         let mut command = Command::new(libraries.join("ld-linux-x86-64.so.2"));
         command.arg("--library-path").arg(path).arg(self.folder.join("usr/bin/aidl"));
-        command.args(["--include", "."]).current_dir(sources);
+        command.current_dir(sources);
         command
+    }
+
+    /// Compiles for one back end.
+    fn generate(
+        &self,
+        step: &Step,
+        folder: &Path,
+        language: &str,
+        headers: bool,
+        sources: &[PathBuf],
+    ) -> Result<()> {
+        let out = tempfile::tempdir().context("cannot make a folder for generated code")?;
+        let mut command = self.command(folder);
+        command.arg(format!("--lang={language}")).args(["--min_sdk_version", "current"]);
+        command.args(["--include", "."]);
+        command.args(FLAGS).arg("--out").arg(out.path());
+        if headers {
+            command.arg("--header_out").arg(out.path());
+        }
+        process::run(step, command.args(sources))
+            .with_context(|| format!("the interface is not good for the {language} back end"))
     }
 
     fn dump(&self, step: &Step, folder: &Path, sources: &[PathBuf], into: &Path) -> Result<()> {
         let mut command = self.command(folder);
-        command.arg("--dumpapi").args(FLAGS).arg("--out").arg(into).args(sources);
+        command
+            .args(["--dumpapi", "--include", "."])
+            .args(FLAGS)
+            .arg("--out")
+            .arg(into)
+            .args(sources);
         process::run(step, &mut command).context("the interface's API cannot be dumped")
+    }
+
+    /// Compares two dumps: `level` is `equal` or `compatible`.
+    fn compare(&self, step: &Step, level: &str, old: &Path, new: &Path) -> Result<()> {
+        let mut command = self.command(new);
+        command.arg(format!("--checkapi={level}")).args(FLAGS).args([old, new]);
+        process::run(step, &mut command)
+            .with_context(|| format!("the API is not {level} to that in {}", old.display()))
     }
 }
 
-/// The interface's files, relative to `folder`, in order.
-fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The .aidl files below `folder`, relative to `root`, in order.
+fn files(root: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    let mut pending = vec![folder.join("vendor")];
+    let mut pending = vec![folder.to_owned()];
     while let Some(next) = pending.pop() {
         for entry in
             fs::read_dir(&next).with_context(|| format!("cannot list {}", next.display()))?
@@ -147,7 +230,7 @@ fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
             if path.is_dir() {
                 pending.push(path);
             } else if path.extension().is_some_and(|extension| extension == "aidl") {
-                found.push(path.strip_prefix(folder).unwrap_or(&path).to_owned());
+                found.push(path.strip_prefix(root).unwrap_or(&path).to_owned());
             }
         }
     }
@@ -167,9 +250,9 @@ mod tests {
         for name in ["IThing.aidl", "Access.aidl", "notes.md"] {
             fs::write(package.join(name), "").unwrap();
         }
-        let found = sources(folder.path()).unwrap();
+        let found = files(folder.path(), &folder.path().join("vendor")).unwrap();
         let expected = ["vendor/a/b/Access.aidl", "vendor/a/b/IThing.aidl"];
         assert_eq!(found, expected.map(PathBuf::from));
-        assert!(sources(&package).is_err());
+        assert!(files(folder.path(), &folder.path().join("none")).is_err());
     }
 }
