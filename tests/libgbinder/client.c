@@ -37,6 +37,9 @@ enum { ALLOCATE = 1, FREE = 2, GET = 3, CLOSE = 10 };
 /* IBinder.h of AOSP: B_PACK_CHARS('_','P','N','G') and ('_','N','T','F'). */
 enum { PING = GBINDER_FOURCC('_', 'P', 'N', 'G'), INTERFACE = GBINDER_FOURCC('_', 'N', 'T', 'F') };
 
+/* What the AIDL compiler gives a versioned interface beside its methods. */
+enum { INTERFACE_VERSION = 1 + 0xfffffe, INTERFACE_HASH = 1 + 0xfffffd };
+
 /* binder/Status.h of AOSP. */
 enum { EX_NONE = 0, EX_SERVICE_SPECIFIC = -8 };
 
@@ -199,6 +202,21 @@ static void ping(GBinderClient* allocator) {
     gbinder_remote_reply_unref(reply);
 }
 
+static void tell_version(GBinderClient* allocator) {
+    GBinderReader reader;
+    gint32 version = 0;
+    GBinderRemoteReply* reply =
+            call(allocator, INTERFACE_VERSION, gbinder_client_new_request(allocator), &reader);
+    MUST(gbinder_reader_read_int32(&reader, &version));
+    gbinder_remote_reply_unref(reply);
+    reply = call(allocator, INTERFACE_HASH, gbinder_client_new_request(allocator), &reader);
+    char* hash = gbinder_reader_read_string16(&reader);
+    MUST(hash);
+    printf("version: %d, hash %s\n", version, hash);
+    g_free(hash);
+    gbinder_remote_reply_unref(reply);
+}
+
 static GBinderRemoteObject* open_session(GBinderServiceManager* manager, GBinderClient* allocator) {
     GBinderReader reader;
     GBinderWriter writer, config;
@@ -341,6 +359,7 @@ int main(void) {
     GBinderRemoteObject* found = find(manager);
     GBinderClient* allocator = gbinder_client_new(found, ALLOCATOR);
     ping(allocator);
+    tell_version(allocator);
     GBinderRemoteObject* opened = open_session(manager, allocator);
     GBinderClient* session = gbinder_client_new(opened, SESSION);
     work(allocator, session);

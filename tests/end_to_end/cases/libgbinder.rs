@@ -10,6 +10,8 @@ use std::process::Command;
 use berth_end_to_end::harness::{Device, APP};
 use berth_facilities::{missing_any, Facility};
 
+use vendor_berth_allocator::aidl::vendor::berth::allocator::IAllocator::{HASH, VERSION};
+
 use crate::code;
 
 /// Where a lane with the driver has it.
@@ -29,6 +31,7 @@ fn libgbinder_finds_the_allocator_and_gets_a_dma_buf() {
     let mut expected = [
         "listed: vendor.berth.allocator.IAllocator/default".to_owned(),
         "answers: vendor.berth.allocator.IAllocator".to_owned(),
+        format!("version: {VERSION}, hash {HASH}"),
         "of heap system".to_owned(),
         "got again: of the identity as told".to_owned(),
         "link: /dmabuf:".to_owned(),
