@@ -329,6 +329,34 @@ fn every_crate_with_unit_tests_has_a_test_module() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// The package of cargo-fuzz, a workspace of its own.
+const FUZZ: &str = "tests/fuzz";
+
+#[test]
+fn the_fuzz_target_is_the_same_under_both_build_systems() {
+    let mut command = MetadataCommand::new();
+    command.manifest_path(root().join(FUZZ).join("Cargo.toml")).no_deps();
+    let metadata = command.other_options(["--offline".to_string()]).exec().unwrap();
+    let [package] = &metadata.packages[..] else { panic!("{:?}", metadata.packages) };
+    let blueprints = Blueprints::load();
+    let modules: Vec<&Module> = blueprints.of_type("rust_fuzz").collect();
+    assert_eq!(modules.len(), package.targets.len());
+    for target in &package.targets {
+        let source = Path::new(FUZZ).join(target.src_path.file_name().unwrap());
+        let is_its = |module: &&&Module| {
+            module.list("srcs").iter().any(|src| module.folder.join(src) == source)
+        };
+        let module = modules.iter().find(is_its).unwrap_or_else(|| panic!("{source:?}"));
+        let mut crates = dependencies(package, false);
+        // Soong adds it to each such module.
+        assert!(crates.remove("libfuzzer_sys"));
+        let code = read_code(&source);
+        assert!(crates.iter().all(|name| mentions(&code, name)), "{crates:?}");
+        let needed = crates.iter().map(|name| soong_name(name)).collect();
+        assert_eq!(difference(module.name(), &module.list("rustlibs"), &needed), None);
+    }
+}
+
 #[test]
 fn every_source_file_belongs_to_a_crate() {
     let mut reached = BTreeSet::new();

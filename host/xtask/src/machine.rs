@@ -76,6 +76,14 @@ pub fn ensure_component(component: &str, subcommand: &str) -> Result<()> {
     rustup(&["component", "add", component])
 }
 
+/// Makes sure that rustup has a tool chain.
+pub fn ensure_toolchain(name: &str) -> Result<()> {
+    if process::succeeds(Command::new("rustup").args(["run", name, "rustc", "--version"])) {
+        return Ok(());
+    }
+    rustup(&["toolchain", "install", "--profile", "minimal", name])
+}
+
 fn rustc() -> std::ffi::OsString {
     std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())
 }

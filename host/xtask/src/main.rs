@@ -14,6 +14,7 @@ mod bench;
 mod cache;
 mod demo;
 mod exit;
+mod fuzz;
 mod guest_log;
 mod image;
 mod kernel;
@@ -50,6 +51,8 @@ enum Task {
     Vm(vm::Options),
     /// Measure the allocator, as ratios to what it cannot do without
     Bench(bench::Options),
+    /// Send the service whatever a fuzzer thinks of
+    Fuzz(fuzz::Options),
     /// The interface, judged by AOSP's own AIDL compiler
     #[command(subcommand)]
     Aidl(aidl::Action),
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Task::Test(options) => stages::run(&options),
         Task::Vm(options) => vm::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Aidl(action) => aidl::run(action),
     };
     match outcome {
