@@ -123,6 +123,12 @@ impl Memfd {
         Errno::result(punched).map(|_| ()).map_err(refuse)
     }
 
+    /// A second descriptor that reads and writes.
+    pub fn duplicate(&self) -> Result<OwnedFd, KernelError> {
+        let copied = self.fd.try_clone();
+        copied.map_err(KernelError::io(|| "duplicate the descriptor of a memfd".to_owned()))
+    }
+
     /// A descriptor that only reads: a new open file, not a duplicate, so that neither a writable
     /// mapping nor `mprotect` can be had from it.
     pub fn open_read_only(&self) -> Result<OwnedFd, KernelError> {

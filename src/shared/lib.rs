@@ -10,6 +10,7 @@
 
 pub mod block;
 pub mod mutex;
+pub mod pool;
 pub mod presence;
 pub mod ring;
 

@@ -1,0 +1,509 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! How slots change hands: the algorithm, over whatever memory it is given, so that a model checker
+//! can give it its own.
+
+use std::cell::Cell;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use super::metadata::{Frame, Metadata};
+use super::slot::{SlotState, SlotWord};
+use super::{bit, bits, claims, MAX_PARTICIPANTS, MAX_SLOTS};
+
+/// An atomic word of a page.
+pub trait Word<T> {
+    /// As of the standard library's atomics, and so are the others.
+    fn load(&self, order: Ordering) -> T;
+    /// Stores.
+    fn store(&self, value: T, order: Ordering);
+    /// Adds.
+    fn fetch_add(&self, value: T, order: Ordering) -> T;
+    /// Clears bits.
+    fn fetch_and(&self, value: T, order: Ordering) -> T;
+    /// Sets bits.
+    fn fetch_or(&self, value: T, order: Ordering) -> T;
+    /// Compares and swaps.
+    fn compare_exchange(&self, now: T, new: T, ok: Ordering, failed: Ordering) -> Result<T, T>;
+}
+
+/// Lends the methods of an atomic type to [`Word`].
+#[macro_export]
+#[doc(hidden)]
+macro_rules! pool_word {
+    ($atomic:ty, $value:ty) => {
+        impl $crate::pool::Word<$value> for $atomic {
+            #[inline]
+            fn load(&self, order: ::std::sync::atomic::Ordering) -> $value {
+                <$atomic>::load(self, order)
+            }
+            #[inline]
+            fn store(&self, value: $value, order: ::std::sync::atomic::Ordering) {
+                <$atomic>::store(self, value, order);
+            }
+            #[inline]
+            fn fetch_add(&self, value: $value, order: ::std::sync::atomic::Ordering) -> $value {
+                <$atomic>::fetch_add(self, value, order)
+            }
+            #[inline]
+            fn fetch_and(&self, value: $value, order: ::std::sync::atomic::Ordering) -> $value {
+                <$atomic>::fetch_and(self, value, order)
+            }
+            #[inline]
+            fn fetch_or(&self, value: $value, order: ::std::sync::atomic::Ordering) -> $value {
+                <$atomic>::fetch_or(self, value, order)
+            }
+            #[inline]
+            fn compare_exchange(
+                &self,
+                now: $value,
+                new: $value,
+                ok: ::std::sync::atomic::Ordering,
+                failed: ::std::sync::atomic::Ordering,
+            ) -> Result<$value, $value> {
+                <$atomic>::compare_exchange(self, now, new, ok, failed)
+            }
+        }
+    };
+}
+
+pool_word!(AtomicU32, u32);
+pool_word!(AtomicU64, u64);
+
+/// What one look at the service's board tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Board {
+    /// Another number than was seen before: there are participants or buffers that are not known yet.
+    pub epoch: u32,
+    /// The pool is no more.
+    pub closed: bool,
+    /// A bit for each participant.
+    pub alive: u32,
+    /// A bit for each slot.
+    pub present: u32,
+    /// A bit for each slot that is to go.
+    pub retiring: u32,
+    /// How many slots each may hold.
+    pub max_held: u32,
+}
+
+/// What people stand in line for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line {
+    /// Free slots.
+    Free,
+    /// Filled ones.
+    Filled,
+}
+
+impl Line {
+    /// The bits of this line in a word of those who wait.
+    fn waiters(self) -> u32 {
+        let lower_half = u32::MAX >> (u32::BITS - claims::MAX_WAITERS);
+        match self {
+            Line::Free => lower_half,
+            Line::Filled => lower_half << claims::MAX_WAITERS,
+        }
+    }
+}
+
+/// A place in a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    line: Line,
+    ticket: u32,
+    /// Where its ticket stands; `None` if too many of this participant wait already.
+    waiter: Option<u32>,
+}
+
+/// Why nothing goes on for a participant as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Halt {
+    /// The pool is no more.
+    #[error("the pool is closed")]
+    Closed,
+    /// The service has noted the end of this participant.
+    #[error("this participant has left the pool")]
+    Ended,
+    /// There are participants or buffers that this one does not know; the service does.
+    #[error("the pool has changed")]
+    Stale,
+    /// It holds as many slots as it may.
+    #[error("this participant holds {0} slots of the pool, as many as it may")]
+    TooManyHeld(u32),
+}
+
+/// The slot was not this participant's any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("slot {0} was lost: somebody wrote to the table of the pool")]
+pub struct Lost(pub u32);
+
+/// What is left to do when a slot went from its holder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Released {
+    /// Somebody waits, and must be woken.
+    pub wake: bool,
+    /// The service wants to take the slot away.
+    pub retiring: bool,
+}
+
+/// The memory of the algorithm, as one participant reaches it.
+pub trait Cells {
+    /// A word.
+    type Word: Word<u32>;
+    /// A slot's word.
+    type Slot: Word<u64>;
+    /// A barrier that no load or store passes.
+    fn full_barrier(&self);
+    /// The participant that looks.
+    fn me(&self) -> u32;
+    /// The epoch up to which it knows everything.
+    fn known_epoch(&self) -> u32;
+    /// The service's board; each word read once.
+    fn board(&self) -> Board;
+    /// The word of a slot below [`MAX_SLOTS`].
+    fn slot(&self, slot: u32) -> &Self::Slot;
+    /// The next ticket.
+    fn tickets(&self) -> &Self::Word;
+    /// A word of its own page.
+    fn own(&self, offset: usize) -> &Self::Word;
+    /// A word of another's page; `None` if it does not know that page.
+    fn other(&self, participant: u32, offset: usize) -> Option<u32>;
+    /// Which places in line are taken; of this process, not shared.
+    fn places(&self) -> &Self::Word;
+}
+
+/// The algorithm, for one act of one participant.
+#[derive(Debug)]
+pub struct Machine<'cells, C: Cells> {
+    cells: &'cells C,
+    /// A slot was put back that others may have missed meanwhile.
+    put_back: Cell<bool>,
+}
+
+impl<'cells, C: Cells> Machine<'cells, C> {
+    /// The algorithm over these pages.
+    pub fn new(cells: &'cells C) -> Self {
+        Machine { cells, put_back: Cell::new(false) }
+    }
+
+    /// Whether a slot was won and put back: those who wait must be woken, as they may have looked in
+    /// between.
+    pub fn has_put_back(&self) -> bool {
+        self.put_back.get()
+    }
+
+    /// Takes a free slot, if there is one that no older waiter has a right to.
+    pub fn try_acquire(&self, turn: Option<&Turn>) -> Result<Option<u32>, Halt> {
+        let board = self.look()?;
+        let usable = board.present & !board.retiring;
+        let is_free = |slot: &u32| self.word(*slot).state() == SlotState::Free;
+        let ahead = self.ahead(Line::Free, turn, &board);
+        if ahead > 0 && bits(usable).filter(is_free).count() <= ahead {
+            return Ok(None);
+        }
+        for slot in bits(usable) {
+            let was = self.word(slot);
+            if was.state() == SlotState::Free && self.win(slot, was)? {
+                return Ok(Some(slot));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes the filled slot that was submitted first, unless older waiters have a right to it.
+    pub fn try_take(&self, turn: Option<&Turn>) -> Result<Option<Frame>, Halt> {
+        let board = self.look()?;
+        let ahead = self.ahead(Line::Filled, turn, &board);
+        // Somebody may be faster with each: then the next one is the oldest.
+        for _ in 0..MAX_SLOTS {
+            let now = self.cells.tickets().load(Relaxed);
+            let frames = || bits(board.present).filter_map(|slot| self.frame(slot));
+            if ahead > 0 && frames().count() <= ahead {
+                return Ok(None);
+            }
+            let oldest = frames().max_by_key(|(was, _)| now.wrapping_sub(was.ticket()));
+            let Some((was, frame)) = oldest else { return Ok(None) };
+            if self.win(frame.slot, was)? {
+                return Ok(Some(frame));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Hands a slot that this participant holds over to whoever takes it. Answers whether somebody
+    /// waits and must be woken.
+    pub fn submit(&self, slot: u32, metadata: &Metadata) -> Result<bool, Lost> {
+        if !self.holds(slot) {
+            return Err(Lost(slot));
+        }
+        let me = self.cells.me();
+        let mut was = self.word(slot);
+        let mut claimed = true;
+        // Once more if somebody that had touched the word has just put it right.
+        for _ in 0..2 {
+            let ticket = self.cells.tickets().fetch_add(1, Relaxed);
+            let filled = was.submitted(SlotState::Filled, me, ticket);
+            self.record(slot, filled.key(), metadata);
+            if std::mem::take(&mut claimed) {
+                self.unclaim(slot);
+            }
+            match self.swap(slot, was, filled) {
+                Ok(()) => {
+                    self.cells.full_barrier();
+                    return Ok(self.somebody_waits(Line::Filled, &self.cells.board()));
+                }
+                Err(now) if now.state() == SlotState::Held && now.participant() == me => was = now,
+                Err(_) => return Err(Lost(slot)),
+            }
+        }
+        Err(Lost(slot))
+    }
+
+    /// Gives a slot that this participant holds back, used or not.
+    pub fn release(&self, slot: u32) -> Released {
+        if self.holds(slot) {
+            let me = self.cells.me();
+            let mut was = self.word(slot);
+            self.unclaim(slot);
+            for _ in 0..2 {
+                match self.swap(slot, was, was.next(SlotState::Free, me)) {
+                    Err(now) if now.state() == SlotState::Held && now.participant() == me => {
+                        was = now;
+                    }
+                    // Otherwise it is another's by now, or the keeper's to put right.
+                    _ => break,
+                }
+            }
+        }
+        self.cells.full_barrier();
+        let board = self.cells.board();
+        let retiring = board.retiring & bit(slot) != 0;
+        Released { wake: self.somebody_waits(Line::Free, &board), retiring }
+    }
+
+    /// Stands in line behind all who do.
+    pub fn stand(&self, line: Line) -> Turn {
+        let ticket = self.cells.tickets().fetch_add(1, Relaxed);
+        let waiter = bits(line.waiters())
+            .find(|waiter| self.cells.places().fetch_or(bit(*waiter), AcqRel) & bit(*waiter) == 0);
+        if let Some(waiter) = waiter {
+            // The ticket first: whoever sees the bit sees it.
+            self.cells.own(claims::ticket_at(waiter)).store(ticket, Relaxed);
+            self.cells.own(claims::WAITING_AT).fetch_or(bit(waiter), SeqCst);
+        }
+        self.cells.full_barrier();
+        Turn { line, ticket, waiter }
+    }
+
+    /// Leaves the line. Answers whether others stand there, who must be woken if nothing was taken.
+    pub fn leave(&self, turn: &Turn) -> bool {
+        if let Some(waiter) = turn.waiter {
+            self.cells.own(claims::WAITING_AT).fetch_and(!bit(waiter), SeqCst);
+            self.cells.places().fetch_and(!bit(waiter), AcqRel);
+        }
+        self.cells.full_barrier();
+        self.somebody_waits(turn.line, &self.cells.board())
+    }
+
+    /// The board, if this participant is on it.
+    fn look(&self) -> Result<Board, Halt> {
+        let board = self.cells.board();
+        if board.closed {
+            Err(Halt::Closed)
+        } else if board.alive & bit(self.cells.me()) == 0 {
+            Err(Halt::Ended)
+        } else if board.epoch != self.cells.known_epoch() {
+            Err(Halt::Stale)
+        } else if self.held().count_ones() >= board.max_held {
+            Err(Halt::TooManyHeld(board.max_held))
+        } else {
+            Ok(board)
+        }
+    }
+
+    fn word(&self, slot: u32) -> SlotWord {
+        SlotWord(self.cells.slot(slot).load(Acquire))
+    }
+
+    fn swap(&self, slot: u32, was: SlotWord, new: SlotWord) -> Result<(), SlotWord> {
+        let swapped = self.cells.slot(slot).compare_exchange(was.0, new.0, AcqRel, Acquire);
+        swapped.map(drop).map_err(SlotWord)
+    }
+
+    fn held(&self) -> u32 {
+        self.cells.own(claims::HELD_AT).load(Relaxed)
+    }
+
+    fn holds(&self, slot: u32) -> bool {
+        self.held() & bit(slot) != 0
+    }
+
+    fn unclaim(&self, slot: u32) {
+        self.cells.own(claims::HELD_AT).fetch_and(!bit(slot), AcqRel);
+    }
+
+    /// A word of somebody's page, be it one's own.
+    fn of(&self, participant: u32, offset: usize) -> Option<u32> {
+        if participant == self.cells.me() {
+            return Some(self.cells.own(offset).load(Relaxed));
+        }
+        self.cells.other(participant, offset)
+    }
+
+    /// Competes for a slot whose word was `was`. False if somebody else has it.
+    fn win(&self, slot: u32, was: SlotWord) -> Result<bool, Halt> {
+        let mine = was.next(SlotState::Held, self.cells.me());
+        if self.swap(slot, was, mine).is_err() {
+            return Ok(false);
+        }
+        let undo = |halt| {
+            self.put_back.set(true);
+            // If that fails the word is another's business, or the keeper's.
+            let _ = self.swap(slot, mine, was);
+            Err(halt)
+        };
+        match self.claim(slot) {
+            Claim::Noted => {}
+            // Another thread's: the word says so now.
+            Claim::AlreadyOurs => return Ok(false),
+            Claim::TooMany(limit) => return undo(Halt::TooManyHeld(limit)),
+        }
+        // Between the claim and the look at those of the others.
+        self.cells.full_barrier();
+        match self.rival(slot) {
+            Ok(None) => Ok(true),
+            Ok(Some(rival)) => {
+                self.unclaim(slot);
+                self.concede(slot, mine, rival);
+                Ok(false)
+            }
+            Err(halt) => {
+                self.unclaim(slot);
+                undo(halt)
+            }
+        }
+    }
+
+    /// Sets the bit of a slot on one's own page, if it is within the limit.
+    fn claim(&self, slot: u32) -> Claim {
+        let limit = self.cells.board().max_held;
+        let mut held = self.held();
+        // Threads of one process compete here; each failure is another's success.
+        loop {
+            if held & bit(slot) != 0 {
+                return Claim::AlreadyOurs;
+            }
+            if held.count_ones() >= limit {
+                return Claim::TooMany(limit);
+            }
+            let own = self.cells.own(claims::HELD_AT);
+            match own.compare_exchange(held, held | bit(slot), SeqCst, Relaxed) {
+                Ok(_) => return Claim::Noted,
+                Err(now) => held = now,
+            }
+        }
+    }
+
+    /// Who else claims a slot that one has just claimed, by a page that can be believed.
+    fn rival(&self, slot: u32) -> Result<Option<u32>, Halt> {
+        let board = self.cells.board();
+        let me = self.cells.me();
+        if board.closed {
+            return Err(Halt::Closed);
+        }
+        if board.alive & bit(me) == 0 {
+            return Err(Halt::Ended);
+        }
+        // After the claim: whoever joins from here on sees it. A slot that is gone is news, too.
+        if board.epoch != self.cells.known_epoch() || board.present & bit(slot) == 0 {
+            return Err(Halt::Stale);
+        }
+        for other in bits(board.alive & !bit(me)) {
+            let held = self.cells.other(other, claims::HELD_AT).ok_or(Halt::Stale)?;
+            if held & bit(slot) != 0 && held.count_ones() <= board.max_held {
+                return Ok(Some(other));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Says in the word that a slot is a rival's, and sees that it is not left there if the rival
+    /// lets go of it at this moment.
+    fn concede(&self, slot: u32, mine: SlotWord, rival: u32) {
+        self.put_back.set(true);
+        let theirs = mine.next(SlotState::Held, rival);
+        if self.swap(slot, mine, theirs).is_err() {
+            return;
+        }
+        self.cells.full_barrier();
+        let held = self.cells.other(rival, claims::HELD_AT).unwrap_or(0);
+        if held & bit(slot) == 0 {
+            let _ = self.swap(slot, theirs, theirs.next(SlotState::Free, rival));
+        }
+    }
+
+    /// Notes what is submitted.
+    fn record(&self, slot: u32, key: u64, metadata: &Metadata) {
+        let store =
+            |word, value| self.cells.own(claims::record_at(slot, word)).store(value, Relaxed);
+        store(0, key as u32);
+        store(1, (key >> 32) as u32);
+        for (index, word) in metadata.to_words().into_iter().enumerate() {
+            store(index + 2, word);
+        }
+    }
+
+    /// The frame in a slot, if there is one that its producer did submit.
+    fn frame(&self, slot: u32) -> Option<(SlotWord, Frame)> {
+        let word = self.word(slot);
+        let producer = word.participant();
+        if word.state() != SlotState::Filled || producer >= MAX_PARTICIPANTS {
+            return None;
+        }
+        let read = |word| self.of(producer, claims::record_at(slot, word));
+        let key = u64::from(read(0)?) | u64::from(read(1)?) << 32;
+        let mut words = [0; Metadata::WORDS];
+        for (index, word) in words.iter_mut().enumerate() {
+            *word = read(index + 2)?;
+        }
+        let metadata = Metadata::of_words(words);
+        (key == word.key()).then_some((word, Frame { slot, producer, metadata }))
+    }
+
+    /// How many waiters have a right to a slot before whoever has this turn, or none.
+    fn ahead(&self, line: Line, turn: Option<&Turn>, board: &Board) -> usize {
+        let mut ahead = 0usize;
+        for other in bits(board.alive) {
+            let waiting = self.of(other, claims::WAITING_AT).unwrap_or(0) & line.waiters();
+            if waiting == 0 {
+                continue;
+            }
+            let is_older = |waiter: &u32| {
+                let Some(turn) = turn else { return true };
+                let ticket = self.of(other, claims::ticket_at(*waiter)).unwrap_or(turn.ticket);
+                // Tickets wrap; half of them are before any one.
+                (ticket.wrapping_sub(turn.ticket) as i32) < 0
+            };
+            let older = bits(waiting).filter(is_older).count();
+            // It cannot have more than this, so it keeps no more from others.
+            let held = self.of(other, claims::HELD_AT).unwrap_or(0);
+            let may_take = board.max_held.saturating_sub(held.count_ones());
+            ahead = ahead.saturating_add(older.min(may_take as usize));
+        }
+        ahead
+    }
+
+    fn somebody_waits(&self, line: Line, board: &Board) -> bool {
+        let waits = |other| self.of(other, claims::WAITING_AT).unwrap_or(0) & line.waiters() != 0;
+        bits(board.alive).any(waits)
+    }
+}
+
+/// What came of a claim.
+enum Claim {
+    Noted,
+    AlreadyOurs,
+    TooMany(u32),
+}

@@ -1,0 +1,297 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! One participant of a pool, in its own process.
+
+use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{fence, AtomicU32, AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use berth_kernel::mapping::{ReadOnly, ReadWrite};
+use berth_kernel::{futex, KernelError};
+use nix::errno::Errno;
+
+use super::claims::CLAIMS_BYTES;
+use super::machine::{Board, Cells, Halt, Line, Lost, Machine, Released, Turn};
+use super::metadata::{Frame, Metadata};
+use super::page::Page;
+use super::{board, MAX_PARTICIPANTS, MAX_SLOTS};
+
+/// Why a participant got no slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// It has to do something first.
+    #[error(transparent)]
+    Halt(#[from] Halt),
+    /// There was none in time.
+    #[error("no slot of the pool within {0:?}")]
+    TimedOut(Duration),
+}
+
+/// The pages of a pool, as the service hands them to a participant.
+#[derive(Debug)]
+pub struct Pages<'fd> {
+    /// The service's board, to read.
+    pub board: BorrowedFd<'fd>,
+    /// The table, to read and write.
+    pub table: BorrowedFd<'fd>,
+    /// The participant's own claims, to read and write.
+    pub claims: BorrowedFd<'fd>,
+    /// Its number.
+    pub number: u32,
+}
+
+type Table = Page<ReadWrite, { board::BYTES }>;
+
+/// A participant of a pool. May be used from several threads.
+#[derive(Debug)]
+pub struct Participant {
+    number: u32,
+    board: Page<ReadOnly, { board::BYTES }>,
+    table: Table,
+    own: Page<ReadWrite, CLAIMS_BYTES>,
+    others: RwLock<Others>,
+    places: AtomicU32,
+}
+
+/// The pages of the others, and the epoch up to which they are known.
+#[derive(Debug, Default)]
+struct Others {
+    epoch: u32,
+    pages: [Option<Page<ReadOnly, CLAIMS_BYTES>>; MAX_PARTICIPANTS as usize],
+}
+
+impl Participant {
+    /// Maps the pages; the descriptors need not stay open.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says, and `EPROTO` for a board of another version or a number that no
+    /// participant has.
+    pub fn new(pages: &Pages<'_>) -> Result<Participant, KernelError> {
+        let refuse = || KernelError::new("map the pages of a pool", Errno::EPROTO);
+        let board: Page<ReadOnly, { board::BYTES }> = Page::map(pages.board)?;
+        if board.load(board::MAGIC_AT) != board::MAGIC || pages.number >= MAX_PARTICIPANTS {
+            return Err(refuse());
+        }
+        Ok(Participant {
+            number: pages.number,
+            board,
+            table: Page::map(pages.table)?,
+            own: Page::map(pages.claims)?,
+            others: RwLock::default(),
+            places: AtomicU32::new(0),
+        })
+    }
+
+    /// Its number in the pool.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The epoch up to which it knows everything; 0 before the first [`learn`](Participant::learn).
+    pub fn known_epoch(&self) -> u32 {
+        self.others.read().unwrap_or_else(PoisonError::into_inner).epoch
+    }
+
+    /// Learns what is new up to an epoch: the claims of others, by their numbers. A number that was
+    /// known is another participant from now on.
+    pub fn learn(&self, epoch: u32, claims: &[(u32, OwnedFd)]) -> Result<(), KernelError> {
+        let mut pages = Vec::with_capacity(claims.len());
+        for (number, fd) in claims {
+            pages.push((*number as usize, Page::map(fd.as_fd())?));
+        }
+        let mut others = self.others.write().unwrap_or_else(PoisonError::into_inner);
+        for (number, page) in pages {
+            if let Some(known) = others.pages.get_mut(number) {
+                *known = Some(page);
+            }
+        }
+        others.epoch = epoch;
+        Ok(())
+    }
+
+    /// Takes a free slot, if there is one and nobody waits for it.
+    pub fn try_acquire(&self) -> Result<Option<u32>, Halt> {
+        self.attempt(Line::Free, |machine| machine.try_acquire(None))
+    }
+
+    /// Takes a free slot, in turn.
+    pub fn acquire(&self, within: Duration) -> Result<u32, Fault> {
+        match self.try_acquire()? {
+            Some(slot) => Ok(slot),
+            None => self.wait(Line::Free, within, |machine, turn| machine.try_acquire(Some(turn))),
+        }
+    }
+
+    /// Takes the frame that was submitted first, if there is one and nobody waits for it.
+    pub fn try_take(&self) -> Result<Option<Frame>, Halt> {
+        self.attempt(Line::Filled, |machine| machine.try_take(None))
+    }
+
+    /// Takes the frame that was submitted first, in turn.
+    pub fn take(&self, within: Duration) -> Result<Frame, Fault> {
+        match self.try_take()? {
+            Some(frame) => Ok(frame),
+            None => self.wait(Line::Filled, within, |machine, turn| machine.try_take(Some(turn))),
+        }
+    }
+
+    /// Hands a slot that it holds over to whoever takes it.
+    ///
+    /// # Errors
+    ///
+    /// If the slot is not its own any more, which is so only after somebody wrote to the table or the
+    /// service noted this participant's end.
+    pub fn submit(&self, slot: u32, metadata: &Metadata) -> Result<(), Lost> {
+        let wake = self.with(|cells| Machine::new(cells).submit(slot, metadata))?;
+        if wake {
+            self.ring(Line::Filled);
+        }
+        Ok(())
+    }
+
+    /// Gives back a slot that it holds. True if the service should be told, as it wants to take the
+    /// slot out of the pool.
+    #[must_use = "a slot that is to go goes only when the service is told"]
+    pub fn release(&self, slot: u32) -> bool {
+        let Released { wake, retiring } = self.with(|cells| Machine::new(cells).release(slot));
+        if wake {
+            self.ring(Line::Free);
+        }
+        retiring
+    }
+
+    fn attempt<T>(
+        &self,
+        line: Line,
+        act: impl FnOnce(&Machine<'_, View<'_>>) -> Result<T, Halt>,
+    ) -> Result<T, Halt> {
+        let (result, put_back) = self.with(|cells| {
+            let machine = Machine::new(cells);
+            let result = act(&machine);
+            (result, machine.has_put_back())
+        });
+        if put_back {
+            self.ring(line);
+        }
+        result
+    }
+
+    fn wait<T>(
+        &self,
+        line: Line,
+        within: Duration,
+        act: impl Fn(&Machine<'_, View<'_>>, &Turn) -> Result<Option<T>, Halt>,
+    ) -> Result<T, Fault> {
+        let began = Instant::now();
+        let turn = self.with(|cells| Machine::new(cells).stand(line));
+        let bell = self.bell(line);
+        let outcome = loop {
+            let rings = bell.load(Ordering::Acquire);
+            match self.attempt(line, |machine| act(machine, &turn)) {
+                Ok(Some(taken)) => break Ok(taken),
+                Ok(None) => {}
+                Err(halt) => break Err(halt.into()),
+            }
+            match within.checked_sub(began.elapsed()).filter(|left| !left.is_zero()) {
+                Some(left) => futex::wait(bell, rings, left),
+                None => break Err(Fault::TimedOut(within)),
+            }
+        };
+        let others_wait = self.with(|cells| Machine::new(cells).leave(&turn));
+        // Who leaves empty-handed makes room for the next in line.
+        if others_wait && outcome.is_err() {
+            self.ring(line);
+        }
+        outcome
+    }
+
+    fn bell(&self, line: Line) -> &AtomicU32 {
+        bell(&self.table, line)
+    }
+
+    fn ring(&self, line: Line) {
+        ring(&self.table, line);
+    }
+
+    pub(super) fn with<T>(&self, act: impl FnOnce(&View<'_>) -> T) -> T {
+        let others = self.others.read().unwrap_or_else(PoisonError::into_inner);
+        act(&View { participant: self, others: &others })
+    }
+}
+
+/// What those in a line sleep on.
+fn bell(table: &Table, line: Line) -> &AtomicU32 {
+    table.word(match line {
+        Line::Free => board::FREE_BELL_AT,
+        Line::Filled => board::FILLED_BELL_AT,
+    })
+}
+
+/// Wakes all who stand in a line; each looks whether it is its turn.
+pub(super) fn ring(table: &Table, line: Line) {
+    let bell = bell(table, line);
+    bell.fetch_add(1, Ordering::Release);
+    // Waking fails only for an address that is no word; this one is.
+    let _ = futex::wake_all(bell);
+}
+
+/// The pages as one act of a participant sees them.
+pub(super) struct View<'a> {
+    participant: &'a Participant,
+    others: &'a Others,
+}
+
+impl Cells for View<'_> {
+    type Word = AtomicU32;
+    type Slot = AtomicU64;
+
+    fn full_barrier(&self) {
+        fence(Ordering::SeqCst);
+    }
+
+    fn me(&self) -> u32 {
+        self.participant.number
+    }
+
+    fn known_epoch(&self) -> u32 {
+        self.others.epoch
+    }
+
+    fn board(&self) -> Board {
+        let board = &self.participant.board;
+        Board {
+            epoch: board.load(board::EPOCH_AT),
+            closed: board.load(board::CLOSED_AT) != 0,
+            alive: board.load(board::ALIVE_AT),
+            present: board.load(board::PRESENT_AT),
+            retiring: board.load(board::RETIRING_AT),
+            max_held: board.load(board::MAX_HELD_AT),
+        }
+    }
+
+    fn slot(&self, slot: u32) -> &AtomicU64 {
+        let slot = (slot % MAX_SLOTS) as usize;
+        self.participant.table.wide_word(board::SLOTS_AT + slot * board::SLOT_BYTES)
+    }
+
+    fn tickets(&self) -> &AtomicU32 {
+        self.participant.table.word(board::TICKETS_AT)
+    }
+
+    fn own(&self, offset: usize) -> &AtomicU32 {
+        self.participant.own.word(offset)
+    }
+
+    fn other(&self, participant: u32, offset: usize) -> Option<u32> {
+        let page = self.others.pages.get(participant as usize)?.as_ref()?;
+        Some(page.load(offset))
+    }
+
+    fn places(&self) -> &AtomicU32 {
+        &self.participant.places
+    }
+}

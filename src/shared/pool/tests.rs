@@ -1,0 +1,524 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! A keeper and participants in one process, each with mappings of its own.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Barrier, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use berth_kernel::mapping::{Mapping, ReadWrite};
+use proptest::prelude::*;
+
+use super::*;
+
+const LONG: Duration = Duration::from_secs(60);
+/// Later than any grace.
+const MUCH_LATER: Duration = Duration::from_secs(1);
+
+fn keeper(slots: u32, max_held: u32) -> Keeper {
+    let mut keeper = Keeper::new("pool", max_held).unwrap();
+    keeper.add(below(slots));
+    keeper
+}
+
+fn below(slots: u32) -> u32 {
+    bit(slots).wrapping_sub(1)
+}
+
+fn join(keeper: &mut Keeper) -> Participant {
+    let number = keeper.seat("claims").unwrap().expect("a seat");
+    let (board, table) = (keeper.open_board().unwrap(), keeper.open_table().unwrap());
+    let claims = keeper.open_own_claims(number).unwrap().unwrap();
+    let (board, table, claims) = (board.as_fd(), table.as_fd(), claims.as_fd());
+    let participant = Participant::new(&Pages { board, table, claims, number }).unwrap();
+    learn(keeper, &participant);
+    participant
+}
+
+fn learn(keeper: &Keeper, participant: &Participant) {
+    let (me, known) = (participant.number(), participant.known_epoch());
+    participant.learn(keeper.epoch(), &keeper.open_claims(me, known).unwrap()).unwrap();
+}
+
+/// So many participants that know each other.
+fn crowd<const N: usize>(keeper: &mut Keeper) -> [Participant; N] {
+    let all = [(); N].map(|()| join(keeper));
+    all.iter().for_each(|one| learn(keeper, one));
+    all
+}
+
+/// The table and the claims as a hostile participant has them.
+fn scribble_on(fd: OwnedFd, bytes: u64) -> Mapping<ReadWrite> {
+    Mapping::new(fd.as_fd(), bytes).unwrap()
+}
+
+fn numbered(sequence: u64) -> Metadata {
+    Metadata { sequence, ..Metadata::default() }
+}
+
+#[test]
+fn a_frame_goes_from_producer_to_consumer_with_what_is_said_of_it() {
+    let mut keeper = keeper(2, 2);
+    let [producer, consumer] = crowd(&mut keeper);
+    let crop = Crop { left: 1, top: 2, right: 30, bottom: 40 };
+    let metadata = Metadata { timestamp_ns: -7, sequence: 3, crop, tag: 9 };
+    assert_eq!(consumer.try_take(), Ok(None));
+    let slot = producer.acquire(LONG).unwrap();
+    assert_eq!(consumer.try_take(), Ok(None), "it is not submitted yet");
+    producer.submit(slot, &metadata).unwrap();
+    let frame = consumer.take(LONG).unwrap();
+    assert_eq!(frame, Frame { slot, producer: producer.number(), metadata });
+    let other = producer.try_acquire().unwrap().expect("the other slot");
+    assert_ne!(other, slot);
+    assert_eq!(producer.try_acquire(), Ok(None), "the consumer has the first");
+    assert!(!consumer.release(slot));
+    assert_eq!(producer.try_acquire(), Ok(Some(slot)));
+}
+
+#[test]
+fn frames_are_taken_in_the_order_of_their_submission_even_when_tickets_wrap() {
+    let mut keeper = keeper(8, 8);
+    let [producer, consumer] = crowd(&mut keeper);
+    let table = scribble_on(keeper.open_table().unwrap(), 4096);
+    table.word(board::TICKETS_AT).unwrap().store(u32::MAX - 3, Ordering::Relaxed);
+    let mut slots: Vec<u32> = (0..8).map(|_| producer.acquire(LONG).unwrap()).collect();
+    slots.reverse();
+    for (sequence, slot) in (0..).zip(slots) {
+        producer.submit(slot, &numbered(sequence)).unwrap();
+    }
+    let taken = [(); 8].map(|()| consumer.take(LONG).unwrap().metadata.sequence);
+    assert_eq!(taken, [0, 1, 2, 3, 4, 5, 6, 7]);
+}
+
+#[test]
+fn nobody_holds_more_than_it_may() {
+    let mut keeper = keeper(4, 2);
+    let [one, other] = crowd(&mut keeper);
+    let (first, _second) = (one.acquire(LONG).unwrap(), one.acquire(LONG).unwrap());
+    assert_eq!(one.try_acquire(), Err(Halt::TooManyHeld(2)));
+    assert_eq!(one.try_take(), Err(Halt::TooManyHeld(2)));
+    assert!(other.try_acquire().unwrap().is_some());
+    one.submit(first, &Metadata::default()).unwrap();
+    assert!(one.try_acquire().unwrap().is_some(), "what was submitted is held no longer");
+}
+
+#[test]
+fn a_wait_without_a_slot_ends_at_the_deadline() {
+    let mut keeper = keeper(1, 1);
+    let [one, other] = crowd(&mut keeper);
+    one.acquire(LONG).unwrap();
+    let short = Duration::from_millis(5);
+    assert_eq!(other.acquire(short), Err(Fault::TimedOut(short)));
+    assert_eq!(other.take(Duration::ZERO), Err(Fault::TimedOut(Duration::ZERO)));
+}
+
+#[test]
+fn what_was_not_held_is_neither_submitted_nor_released() {
+    let mut keeper = keeper(2, 2);
+    let [one, other] = crowd(&mut keeper);
+    let slot = one.acquire(LONG).unwrap();
+    assert_eq!(other.submit(slot, &Metadata::default()), Err(Lost(slot)));
+    assert!(!other.release(slot));
+    assert!(!other.release(u32::MAX));
+    one.submit(slot, &Metadata::default()).unwrap();
+    assert_eq!(one.submit(slot, &Metadata::default()), Err(Lost(slot)));
+}
+
+#[test]
+fn whoever_waited_first_has_the_first_slot() {
+    let mut keeper = keeper(1, 1);
+    let all: [Participant; 4] = crowd(&mut keeper);
+    let [holder, waiters @ ..] = &all;
+    let slot = holder.acquire(LONG).unwrap();
+    let order = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for (index, waiter) in waiters.iter().enumerate() {
+            let (order, keeper) = (&order, &keeper);
+            scope.spawn(move || {
+                let slot = waiter.acquire(LONG).unwrap();
+                order.lock().unwrap().push(index);
+                let _ = waiter.release(slot);
+            });
+            // The next one comes when this one stands in line.
+            while !keeper.somebody_stands(waiter.number()) {
+                thread::yield_now();
+            }
+        }
+        assert_eq!(holder.release(slot), false);
+        assert_eq!(
+            holder.try_acquire().map(|slot| slot.is_none() || order.lock().unwrap().len() == 3),
+            Ok(true)
+        );
+    });
+    assert_eq!(order.into_inner().unwrap(), [0, 1, 2]);
+}
+
+#[test]
+fn a_dead_participant_gives_back_what_it_held_and_leaves_what_it_submitted() {
+    let mut keeper = keeper(2, 2);
+    let [dead, survivor] = crowd(&mut keeper);
+    let (submitted, _held) = (dead.acquire(LONG).unwrap(), dead.acquire(LONG).unwrap());
+    dead.submit(submitted, &numbered(5)).unwrap();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| survivor.acquire(LONG));
+        while !keeper.somebody_stands(survivor.number()) {
+            thread::yield_now();
+        }
+        assert_eq!(keeper.unseat(dead.number()).slots, 1);
+        waiting.join().unwrap().unwrap();
+    });
+    assert_eq!(survivor.take(LONG).unwrap().metadata.sequence, 5);
+    assert_eq!(dead.try_acquire(), Err(Halt::Ended));
+}
+
+#[test]
+fn a_waiter_that_dies_lets_the_next_one_have_its_turn() {
+    let mut keeper = keeper(1, 1);
+    let [holder, dead, heir] = crowd(&mut keeper);
+    let slot = holder.acquire(LONG).unwrap();
+    // It stands in line and never looks again.
+    dead.with(|cells| Machine::new(cells).stand(Line::Free));
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| heir.acquire(LONG));
+        while !keeper.somebody_stands(heir.number()) {
+            thread::yield_now();
+        }
+        let _ = holder.release(slot);
+        assert_eq!(holder.try_acquire(), Ok(None), "two have an older right to it");
+        keeper.unseat(dead.number());
+        assert_eq!(waiting.join().unwrap(), Ok(slot));
+    });
+}
+
+#[test]
+fn a_number_is_used_again_and_its_page_is_not() {
+    let mut keeper = keeper(2, 2);
+    let [gone, stays] = crowd(&mut keeper);
+    let old_page = scribble_on(keeper.open_own_claims(gone.number()).unwrap().unwrap(), 8192);
+    keeper.unseat(gone.number());
+    let heir = join(&mut keeper);
+    assert_eq!(heir.number(), gone.number());
+    assert_eq!(stays.try_acquire(), Err(Halt::Stale), "there is somebody that it does not know");
+    learn(&keeper, &stays);
+    // The page that the one that left can still write claims nothing any more.
+    old_page.word(claims::HELD_AT).unwrap().store(1, Ordering::Relaxed);
+    assert_eq!(stays.try_acquire(), Ok(Some(0)));
+    assert_eq!(heir.try_acquire(), Ok(Some(1)));
+}
+
+#[test]
+fn all_seats_can_be_taken_and_frames_of_those_who_left_make_room_last() {
+    let mut keeper = keeper(2, 2);
+    let first = join(&mut keeper);
+    let slot = first.acquire(LONG).unwrap();
+    first.submit(slot, &numbered(1)).unwrap();
+    keeper.unseat(first.number());
+    let others: Vec<Participant> = (1..MAX_PARTICIPANTS).map(|_| join(&mut keeper)).collect();
+    assert!(others.iter().all(|other| other.number() != first.number()), "a frame keeps the page");
+    let last = join(&mut keeper);
+    assert_eq!(last.number(), first.number());
+    assert_eq!(keeper.seat("claims").unwrap(), None);
+    assert_eq!(last.try_take(), Ok(None), "the frame went with the page");
+    assert!(last.try_acquire().unwrap().is_some());
+}
+
+#[test]
+fn free_slots_are_withdrawn_at_once_and_used_ones_when_they_are_free() {
+    let mut keeper = keeper(3, 3);
+    let [producer, consumer] = crowd(&mut keeper);
+    let slots = [(); 2].map(|()| producer.acquire(LONG).unwrap());
+    producer.submit(slots[0], &numbered(1)).unwrap();
+    assert_eq!(keeper.retire(0b111), 0b100);
+    assert_eq!(producer.try_acquire(), Ok(None), "nothing that is to go is handed out");
+    assert_eq!(consumer.take(LONG).unwrap().slot, slots[0], "a frame is not lost");
+    assert!(consumer.release(slots[0]), "the service is to be told");
+    assert!(producer.release(slots[1]));
+    assert_eq!(keeper.restore(Instant::now()).withdrawn, 0b011);
+    assert_eq!(keeper.present(), 0);
+    assert_eq!(keeper.add(0b10), 0b10);
+    assert_eq!(producer.try_acquire(), Err(Halt::Stale), "there is a buffer that it does not know");
+    learn(&keeper, &producer);
+    assert_eq!(producer.try_acquire(), Ok(Some(1)));
+}
+
+#[test]
+fn a_closed_pool_wakes_all_who_wait() {
+    let mut keeper = keeper(1, 1);
+    let [waiter] = crowd(&mut keeper);
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| waiter.take(LONG));
+        while !keeper.somebody_stands(waiter.number()) {
+            thread::yield_now();
+        }
+        keeper.close();
+        assert_eq!(waiting.join().unwrap(), Err(Fault::Halt(Halt::Closed)));
+    });
+}
+
+#[test]
+fn a_board_that_is_none_is_refused() {
+    let keeper = keeper(1, 1);
+    let table = keeper.open_table().unwrap();
+    let fd = || table.as_fd();
+    let pages = Pages { board: fd(), table: fd(), claims: fd(), number: 0 };
+    assert!(Participant::new(&pages).is_err());
+}
+
+#[test]
+fn whoever_claims_more_than_it_may_claims_nothing() {
+    let mut keeper = keeper(4, 2);
+    let [liar, honest] = crowd(&mut keeper);
+    let page = scribble_on(keeper.open_own_claims(liar.number()).unwrap().unwrap(), 8192);
+    page.word(claims::HELD_AT).unwrap().store(u32::MAX, Ordering::Relaxed);
+    page.word(claims::WAITING_AT).unwrap().store(u32::MAX, Ordering::Relaxed);
+    for _ in 0..2 {
+        assert!(honest.try_acquire().unwrap().is_some());
+    }
+    assert_eq!(keeper.restore(Instant::now()).liars, bit(liar.number()));
+}
+
+#[test]
+fn nobody_can_free_what_another_holds() {
+    let mut keeper = keeper(1, 1);
+    let [holder, victim] = crowd(&mut keeper);
+    let slot = holder.acquire(LONG).unwrap();
+    let table = scribble_on(keeper.open_table().unwrap(), 4096);
+    // It says that the slot is free, and then that it holds a frame of the holder's.
+    for word in [0u64, 2 | u64::from(holder.number()) << 2] {
+        table.write(board::SLOTS_AT, &word.to_ne_bytes()).unwrap();
+        assert_eq!(victim.try_acquire(), Ok(None));
+        assert_eq!(victim.try_take(), Ok(None));
+    }
+    assert!(!holder.release(slot));
+    assert_eq!(victim.try_acquire(), Ok(Some(slot)));
+}
+
+#[test]
+fn slots_that_were_hidden_are_found_again() {
+    let mut keeper = keeper(4, 4);
+    let [one] = crowd(&mut keeper);
+    let held = one.acquire(LONG).unwrap();
+    let table = scribble_on(keeper.open_table().unwrap(), 4096);
+    table.fill(board::SLOTS_AT, 4 * 8, 0xff).unwrap();
+    assert_eq!(one.try_acquire(), Ok(None));
+    let now = Instant::now();
+    assert_eq!(keeper.restore(now).slots, 0, "somebody may be at work");
+    assert_eq!(keeper.restore(now + MUCH_LATER).slots, 4);
+    assert!(!one.release(held));
+    for _ in 0..4 {
+        assert!(one.try_acquire().unwrap().is_some());
+    }
+}
+
+/// Works with a pool until told to stop; answers how many frames it made or took.
+fn work(one: &Participant, holders: &[AtomicU64], stop: &AtomicBool, hostile: bool) -> u64 {
+    let mut done = 0;
+    let enter = |slot: u32| {
+        let before = holders[slot as usize].swap(u64::from(one.number()) + 1, Ordering::SeqCst);
+        assert_eq!(before, 0, "two hold slot {slot}");
+    };
+    let leave = |slot: u32| holders[slot as usize].store(0, Ordering::SeqCst);
+    while !stop.load(Ordering::Relaxed) {
+        match one.try_acquire() {
+            Ok(Some(slot)) => {
+                enter(slot);
+                leave(slot);
+                let submitted = one.submit(slot, &numbered(done));
+                assert!(hostile || submitted.is_ok());
+            }
+            Ok(None) | Err(Halt::TooManyHeld(_)) => thread::yield_now(),
+            Err(halt) => panic!("{halt}"),
+        }
+        if let Ok(Some(frame)) = one.try_take() {
+            enter(frame.slot);
+            leave(frame.slot);
+            let _ = one.release(frame.slot);
+            done += 1;
+        }
+    }
+    done
+}
+
+fn none() -> Vec<AtomicU64> {
+    (0..MAX_SLOTS).map(|_| AtomicU64::new(0)).collect()
+}
+
+#[test]
+fn no_two_ever_hold_one_slot() {
+    let mut keeper = keeper(3, 2);
+    let all: [Participant; 4] = crowd(&mut keeper);
+    let (holders, stop, together) = (none(), AtomicBool::new(false), Barrier::new(4));
+    let (done, all_done) = channel();
+    thread::scope(|scope| {
+        for one in &all {
+            let (holders, stop, together, done) = (&holders, &stop, &together, done.clone());
+            scope.spawn(move || {
+                together.wait();
+                done.send(work(one, holders, stop, false)).unwrap();
+            });
+        }
+        // So many changes of hands that every order comes up.
+        while keeper.tickets() < 100_000 {
+            thread::yield_now();
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    drop(done);
+    assert!(all_done.iter().sum::<u64>() > 1000);
+}
+
+#[test]
+fn no_two_hold_one_slot_while_a_third_scribbles_over_everything_it_can_reach() {
+    let mut keeper = keeper(4, 2);
+    let all: [Participant; 3] = crowd(&mut keeper);
+    let [hostile, honest @ ..] = &all;
+    let table = scribble_on(keeper.open_table().unwrap(), 4096);
+    let own = scribble_on(keeper.open_own_claims(hostile.number()).unwrap().unwrap(), 8192);
+    let (holders, stop) = (none(), AtomicBool::new(false));
+    thread::scope(|scope| {
+        for one in honest {
+            let (holders, stop) = (&holders, &stop);
+            scope.spawn(move || work(one, holders, stop, true));
+        }
+        let mut random = 0x2545_f491_4f6c_dd1du64;
+        for round in 0..300_000u32 {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let (page, bytes) = if random & 7 == 0 { (&own, 8192) } else { (&table, 512) };
+            let offset = (random >> 8) as usize % bytes & !3;
+            // Words that mean something are worse than noise.
+            let value = match random >> 60 {
+                0..=7 => (random >> 32) as u32 & 0x3f,
+                8..=11 => 0,
+                _ => (random >> 24) as u32,
+            };
+            page.word(offset).unwrap().store(value, Ordering::Relaxed);
+            if round % 1000 == 0 {
+                keeper.restore(Instant::now() + MUCH_LATER * round);
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    // With its end its harm ends.
+    keeper.unseat(hostile.number());
+    let now = Instant::now() + MUCH_LATER * 1_000_000;
+    keeper.restore(now);
+    keeper.restore(now + MUCH_LATER);
+    let survivor = &honest[0];
+    while let Ok(Some(frame)) = survivor.try_take() {
+        let _ = survivor.release(frame.slot);
+    }
+    keeper.restore(now + MUCH_LATER * 2);
+    keeper.restore(now + MUCH_LATER * 3);
+    let mut got: Vec<u32> = honest
+        .iter()
+        .flat_map(|one| [(); 2].map(|()| one.try_acquire().unwrap().expect("no slot is lost")))
+        .collect();
+    got.sort_unstable();
+    assert_eq!(got, [0, 1, 2, 3]);
+}
+
+/// What a test does with a pool.
+#[derive(Debug, Clone)]
+enum Act {
+    Acquire(usize),
+    Submit(usize, usize),
+    Take(usize),
+    Release(usize, usize),
+    Die(usize),
+    Join,
+    Resize(u32),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let who = 0usize..4;
+    prop_oneof![
+        4 => who.clone().prop_map(Act::Acquire),
+        3 => (who.clone(), any::<usize>()).prop_map(|(who, which)| Act::Submit(who, which)),
+        3 => who.clone().prop_map(Act::Take),
+        3 => (who.clone(), any::<usize>()).prop_map(|(who, which)| Act::Release(who, which)),
+        1 => who.prop_map(Act::Die),
+        1 => Just(Act::Join),
+        1 => (0u32..9).prop_map(Act::Resize),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn a_pool_does_what_a_model_says(acts in proptest::collection::vec(act(), 1..120)) {
+        const MAX_HELD: u32 = 3;
+        let mut keeper = keeper(4, MAX_HELD);
+        let mut all: Vec<(Participant, Vec<u32>)> = Vec::new();
+        let mut filled: VecDeque<(u32, u64)> = VecDeque::new();
+        let (mut next, mut wanted) = (0, 4u32);
+        for act in acts {
+            for (one, _) in &all {
+                learn(&keeper, one);
+            }
+            let used: Vec<u32> = all.iter().flat_map(|(_, held)| held.iter().copied())
+                .chain(filled.iter().map(|(slot, _)| *slot)).collect();
+            let free = (0..wanted).filter(|slot| !used.contains(slot)).count();
+            match act {
+                Act::Acquire(who) => if let Some((one, held)) = all.get_mut(who) {
+                    match one.try_acquire() {
+                        Ok(Some(slot)) => {
+                            prop_assert!(slot < wanted && !used.contains(&slot));
+                            held.push(slot);
+                        }
+                        Ok(None) => prop_assert_eq!(free, 0),
+                        Err(halt) => {
+                            prop_assert_eq!(halt, Halt::TooManyHeld(MAX_HELD));
+                            prop_assert_eq!(held.len(), MAX_HELD as usize);
+                        }
+                    }
+                },
+                Act::Take(who) => if let Some((one, held)) = all.get_mut(who) {
+                    if held.len() < MAX_HELD as usize {
+                        let frame = one.try_take().unwrap();
+                        let seen = frame.map(|frame| (frame.slot, frame.metadata.sequence));
+                        prop_assert_eq!(seen, filled.pop_front());
+                        held.extend(frame.map(|frame| frame.slot));
+                    }
+                },
+                Act::Submit(who, which) => if let Some((one, held)) = all.get_mut(who) {
+                    if !held.is_empty() {
+                        let slot = held.swap_remove(which % held.len());
+                        one.submit(slot, &numbered(next)).unwrap();
+                        filled.push_back((slot, next));
+                        next += 1;
+                    }
+                },
+                Act::Release(who, which) => if let Some((one, held)) = all.get_mut(who) {
+                    if !held.is_empty() {
+                        let slot = held.swap_remove(which % held.len());
+                        prop_assert_eq!(one.release(slot), slot >= wanted);
+                    }
+                },
+                Act::Die(who) => if who < all.len() {
+                    let (one, held) = all.swap_remove(who);
+                    prop_assert_eq!(keeper.unseat(one.number()).slots as usize, held.len());
+                },
+                Act::Join => if all.len() < 4 {
+                    all.push((join(&mut keeper), Vec::new()));
+                },
+                Act::Resize(slots) => {
+                    wanted = slots;
+                    keeper.add(below(slots));
+                    keeper.retire(!below(slots));
+                }
+            }
+        }
+        keeper.restore(Instant::now());
+        let held = all.iter().flat_map(|(_, held)| held.iter().copied());
+        let used = held.chain(filled.iter().map(|(slot, _)| *slot)).fold(0, |a, b| a | bit(b));
+        prop_assert_eq!(keeper.present(), below(wanted) | used, "what is used stays, and no more");
+    }
+}
