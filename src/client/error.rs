@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use berth_kernel::mapping::OutOfRange;
 use berth_kernel::KernelError;
+use berth_shared::pool::{Fault, Lost};
 use hal_binder::Status;
 
 use crate::foreign::ForeignKind;
@@ -53,6 +54,12 @@ pub enum Error {
     /// The kernel refused a mapping, a bracket of CPU access or a question.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// A pool gave no slot.
+    #[error(transparent)]
+    Pool(#[from] Fault),
+    /// A slot of a pool was lost before it was submitted.
+    #[error(transparent)]
+    LostSlot(#[from] Lost),
     /// An access left the buffer.
     #[error(transparent)]
     OutOfRange(#[from] OutOfRange),

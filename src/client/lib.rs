@@ -38,6 +38,7 @@ mod foreign;
 mod mapped;
 mod mapping_cache;
 mod plane;
+mod pool;
 mod range;
 mod request;
 mod session;
@@ -49,6 +50,9 @@ pub use berth_kernel::identity::Identity;
 pub use berth_kernel::mapping::{OutOfRange, ReadOnly, ReadWrite};
 pub use berth_kernel::sync_file::{FenceInfo, FenceState, SyncFileInfo};
 pub use berth_layout::{PixelFormat, Usage};
+pub use berth_shared::pool::{
+    Crop, Fault as PoolFault, Halt as PoolHalt, Lost as LostSlot, Metadata,
+};
 pub use buffer::Buffer;
 pub use error::{Error, RefusalCode};
 pub use fence::Fence;
@@ -56,6 +60,7 @@ pub use foreign::{ForeignKind, ForeignMemory};
 pub use mapped::{MappedBuffer, ReadAccess, WriteAccess};
 pub use mapping_cache::{CacheLimits, Cached, MappingCache};
 pub use plane::{Plane, PlaneView, Sample, Samples};
+pub use pool::{Filled, Lease, Pool, PoolOptions};
 pub use request::BufferRequest;
 pub use session::{Session, SessionEvents, SessionOptions, SharePermit, Token};
 

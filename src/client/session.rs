@@ -61,6 +61,23 @@ impl SharePermit {
     }
 }
 
+impl From<SharePermit> for ShareOptions {
+    fn from(permit: SharePermit) -> ShareOptions {
+        ShareOptions {
+            recipientUid: i32::try_from(permit.recipient_uid).unwrap_or(-1),
+            uses: i32::try_from(permit.uses).unwrap_or(i32::MAX),
+            lifetimeMillis: i64::try_from(permit.lifetime.as_millis()).unwrap_or(i64::MAX),
+            access: permit.access,
+        }
+    }
+}
+
+impl From<Token> for ShareToken {
+    fn from(token: Token) -> ShareToken {
+        ShareToken { value: token.0 }
+    }
+}
+
 /// How a session is opened: who the client is, and limits of its own below the service's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SessionOptions {
@@ -153,20 +170,19 @@ impl Session {
         Ok(self.0.binder.free(ids)?)
     }
 
+    /// The service's side of it.
+    pub(crate) fn binder(&self) -> &Strong<dyn IAllocatorSession> {
+        &self.0.binder
+    }
+
     /// Makes a token for a buffer that this session allocated.
     pub fn share(&self, buffer: &Buffer, permit: SharePermit) -> Result<Token, Error> {
-        let options = ShareOptions {
-            recipientUid: i32::try_from(permit.recipient_uid).unwrap_or(-1),
-            uses: i32::try_from(permit.uses).unwrap_or(i32::MAX),
-            lifetimeMillis: i64::try_from(permit.lifetime.as_millis()).unwrap_or(i64::MAX),
-            access: permit.access,
-        };
-        Ok(Token(self.0.binder.share(buffer.id(), &options)?.value))
+        Ok(Token(self.0.binder.share(buffer.id(), &permit.into())?.value))
     }
 
     /// Takes part in a buffer of another session.
     pub fn acquire(&self, token: Token) -> Result<Buffer, Error> {
-        let answer = self.0.binder.acquire(&ShareToken { value: token.0 })?;
+        let answer = self.0.binder.acquire(&token.into())?;
         Buffer::of_answer(Some(self), answer)
     }
 

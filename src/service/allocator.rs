@@ -15,9 +15,11 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     Buffer::Buffer,
     BufferDescriptor::BufferDescriptor,
     BufferInfo::BufferInfo,
+    BufferPool::BufferPool,
     IAllocator::{self, BnAllocator},
     IAllocatorCallback::IAllocatorCallback,
     IAllocatorSession::{BnAllocatorSession, IAllocatorSession},
+    PoolOptions::PoolOptions,
     ReattachEntry::ReattachEntry,
     ReattachResult::ReattachResult,
     SessionConfig::SessionConfig,
@@ -229,6 +231,58 @@ impl IAllocatorSession for SessionObject {
     fn acquire(&self, token: &ShareToken) -> hal_binder::Result<Buffer> {
         let uid = ThreadState::get_calling_uid();
         self.answer(self.timed(Operation::Acquire, || self.acquire_buffer(uid, token)))
+    }
+
+    fn createPool(
+        &self,
+        descriptor: &BufferDescriptor,
+        options: &PoolOptions,
+    ) -> hal_binder::Result<BufferPool> {
+        self.answer(self.timed(Operation::CreatePool, || {
+            self.service.create_pool(&self.session, descriptor, options)
+        }))
+    }
+
+    fn sharePool(&self, id: i64, options: &ShareOptions) -> hal_binder::Result<ShareToken> {
+        self.answer(self.timed(Operation::SharePool, || {
+            let permit = wire::permit(options)?;
+            let value = self.service.share_pool(&self.session, id, permit)?;
+            Ok(ShareToken { value })
+        }))
+    }
+
+    fn joinPool(&self, token: &ShareToken) -> hal_binder::Result<BufferPool> {
+        let uid = ThreadState::get_calling_uid();
+        self.answer(self.timed(Operation::JoinPool, || {
+            self.service.join_pool(&self.session, uid, &token.value)
+        }))
+    }
+
+    fn updatePool(&self, id: i64, since: i32) -> hal_binder::Result<BufferPool> {
+        self.answer(
+            self.timed(Operation::UpdatePool, || {
+                self.service.update_pool(&self.session, id, since)
+            }),
+        )
+    }
+
+    fn resizePool(&self, id: i64, slots: i32) -> hal_binder::Result<()> {
+        self.answer(
+            self.timed(Operation::ResizePool, || {
+                self.service.resize_pool(&self.session, id, slots)
+            }),
+        )
+    }
+
+    fn restorePool(&self, id: i64) -> hal_binder::Result<i32> {
+        self.answer(self.timed(Operation::RestorePool, || {
+            let restored = self.service.restore_pool(&self.session, id)?;
+            Ok(i32::try_from(restored).unwrap_or(i32::MAX))
+        }))
+    }
+
+    fn leavePool(&self, id: i64) -> hal_binder::Result<()> {
+        self.answer(self.timed(Operation::LeavePool, || self.service.leave_pool(&self.session, id)))
     }
 
     fn getStats(&self) -> hal_binder::Result<SessionStats> {

@@ -7,7 +7,8 @@
 //! and converts errors and nothing else. `service` puts the parts together: `request` judges a
 //! descriptor, `heaps` chooses who serves it, `accounts` admits it before the kernel is asked, `heap`
 //! asks the kernel and gives `heap_memory`, `session` is the table of what one client holds, `tokens`
-//! are the rights to take part in a buffer of another. Sessions end on the thread of `reaper`, news
+//! are the rights to take part in a buffer of another. `pools` are buffers that processes hand to each
+//! other without the service, which keeps what `pool` knows of each. Sessions end on the thread of `reaper`, news
 //! goes out on the thread of `notices`, so that no client waits for another, and `heap_watch` is the
 //! thread that sees heaps come and go. When a service dies its clients keep the books: each buffer has
 //! one of `receipts`, by which `reattach` proves it to the service that follows, and `restored` is what
@@ -33,6 +34,8 @@ mod memory;
 mod notices;
 mod operations;
 pub mod policy;
+mod pool;
+mod pools;
 mod pressure;
 mod proof;
 mod reaper;

@@ -21,11 +21,18 @@ pub(crate) enum Operation {
     Acquire,
     Trim,
     Reattach,
+    CreatePool,
+    SharePool,
+    JoinPool,
+    UpdatePool,
+    ResizePool,
+    RestorePool,
+    LeavePool,
 }
 
 impl Operation {
     /// All of them, in their order.
-    const ALL: [Operation; 11] = [
+    const ALL: [Operation; 18] = [
         Operation::Open,
         Operation::Close,
         Operation::Allocate,
@@ -37,6 +44,13 @@ impl Operation {
         Operation::Acquire,
         Operation::Trim,
         Operation::Reattach,
+        Operation::CreatePool,
+        Operation::SharePool,
+        Operation::JoinPool,
+        Operation::UpdatePool,
+        Operation::ResizePool,
+        Operation::RestorePool,
+        Operation::LeavePool,
     ];
 
     fn name(self) -> &'static str {
@@ -52,6 +66,13 @@ impl Operation {
             Operation::Acquire => "acquire",
             Operation::Trim => "trim",
             Operation::Reattach => "reattach",
+            Operation::CreatePool => "create_pool",
+            Operation::SharePool => "share_pool",
+            Operation::JoinPool => "join_pool",
+            Operation::UpdatePool => "update_pool",
+            Operation::ResizePool => "resize_pool",
+            Operation::RestorePool => "restore_pool",
+            Operation::LeavePool => "leave_pool",
         }
     }
 }

@@ -17,6 +17,8 @@ pub(crate) enum Scope {
     Uid(u32),
     /// The whole service.
     Service,
+    /// One pool.
+    Pool,
 }
 
 impl std::fmt::Display for Scope {
@@ -25,6 +27,7 @@ impl std::fmt::Display for Scope {
             Scope::Session => write!(f, "this session"),
             Scope::Uid(uid) => write!(f, "uid {uid}"),
             Scope::Service => write!(f, "the service"),
+            Scope::Pool => write!(f, "the pool"),
         }
     }
 }
@@ -79,6 +82,8 @@ pub(crate) enum Refusal {
     HeapRefused { heap: String, error: KernelError },
     #[error("not found: no buffer {0} in this session")]
     NotFound(i64),
+    #[error("not found: no pool {0} in this session")]
+    PoolNotFound(i64),
     #[error("bad token")]
     BadToken,
     #[error("bad receipt: {0}")]
@@ -113,7 +118,7 @@ impl Refusal {
             Refusal::HeapUnknown(_) => AllocatorError::HEAP_UNKNOWN,
             Refusal::HeapUnavailable(_) => AllocatorError::HEAP_UNAVAILABLE,
             Refusal::HeapRefused { .. } => AllocatorError::HEAP_REFUSED,
-            Refusal::NotFound(_) => AllocatorError::NOT_FOUND,
+            Refusal::NotFound(_) | Refusal::PoolNotFound(_) => AllocatorError::NOT_FOUND,
             Refusal::BadToken => AllocatorError::BAD_TOKEN,
             Refusal::BadReceipt(_) => AllocatorError::BAD_RECEIPT,
             Refusal::NotTheMemory(_) => AllocatorError::NOT_THE_MEMORY,

@@ -27,6 +27,7 @@ use crate::memory::{Memory, Place};
 use crate::notices::{Mailbox, Notices};
 use crate::operations::Operations;
 use crate::policy::{Policy, UidLimits};
+use crate::pools::Pools;
 use crate::pressure::{self, Level};
 use crate::proof::Exporters;
 use crate::reaper::{Cause, Reaper};
@@ -77,6 +78,7 @@ pub struct Service {
     heaps: Mutex<Arc<Heaps>>,
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) tokens: Tokens,
+    pub(crate) pools: Pools,
     pub(crate) counters: Counters,
     pub(crate) operations: Operations,
     pub(crate) reaper: Arc<Reaper>,
@@ -140,6 +142,7 @@ impl Service {
             heaps: Mutex::new(Arc::new(heaps)),
             accounts: Arc::new(Accounts::new(limits, uids)),
             tokens: Tokens::new(Random::open().map_err(io::Error::other)?, receipts.clone()),
+            pools: Pools::new(Random::open().map_err(io::Error::other)?, receipts.clone()),
             counters: Counters::default(),
             operations: Operations::new(),
             reaper: Arc::new(reaper),
@@ -242,6 +245,7 @@ impl Service {
         );
         // Who ends a session will not need such memory again soon.
         self.let_go(id, holdings, false);
+        self.end_pools_of(id);
         // Who closes a session waits for itself alone, and of the dead nothing waits.
         self.notices.end(&entry.mailbox, cause != Cause::Released);
     }
@@ -312,7 +316,13 @@ impl Service {
     }
 
     /// Books buffers.
-    fn admit(&self, uid: u32, bytes: u64, descriptors: u64, count: u64) -> Result<Charge, Refusal> {
+    pub(crate) fn admit(
+        &self,
+        uid: u32,
+        bytes: u64,
+        descriptors: u64,
+        count: u64,
+    ) -> Result<Charge, Refusal> {
         self.admit_or_settle(uid, || self.accounts.admit(uid, bytes, descriptors, count))
     }
 
@@ -482,7 +492,7 @@ impl Service {
         }
     }
 
-    fn new_id(&self) -> i64 {
+    pub(crate) fn new_id(&self) -> i64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 

@@ -233,6 +233,31 @@ impl Session {
         })
     }
 
+    /// Takes buffers out of the table, all or none, and leaves them in the session's figures until
+    /// they are [given back](Session::give_back): for a pool, which has them from here on.
+    pub(crate) fn withdraw(&self, ids: &[i64]) -> Result<Vec<(i64, Holding)>, Refusal> {
+        self.with_open(|table| {
+            let known = |id: &i64| table.buffers.get(id).cloned().map(|holding| (*id, holding));
+            let found: Vec<_> = ids.iter().filter_map(known).collect();
+            if found.len() != ids.len() {
+                return Err(Refusal::Internal("a buffer of a pool is gone already".to_owned()));
+            }
+            for id in ids {
+                table.buffers.remove(id);
+            }
+            Ok(found)
+        })
+    }
+
+    /// Notes that buffers which were withdrawn are given up.
+    pub(crate) fn give_back(&self, holdings: &[(i64, Holding)]) {
+        let mut table = lock(&self.table);
+        // The figures of a session that ended are nothing already.
+        if table.open {
+            holdings.iter().for_each(|(_, holding)| table.held.forget(holding));
+        }
+    }
+
     /// Ends the session and hands over what it held; nothing can be added any more.
     pub(crate) fn end(&self) -> Vec<(i64, Holding)> {
         let mut table = lock(&self.table);

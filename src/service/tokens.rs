@@ -33,25 +33,37 @@ pub(crate) struct Permit {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Entry<T> {
     proof: u64,
     recipient_uid: u32,
     uses_left: u32,
     expires: Instant,
     access: Access,
-    memory: Weak<Memory>,
+    what: Weak<T>,
 }
 
-/// The tokens that can still be used.
+/// What tokens can be for.
+pub(crate) trait Shared {
+    /// Its id with its owner, which nothing else has.
+    fn owner_id(&self) -> i64;
+}
+
+impl Shared for Memory {
+    fn owner_id(&self) -> i64 {
+        self.owner
+    }
+}
+
+/// The tokens that can still be used, each for one `T`.
 #[derive(Debug)]
-pub(crate) struct Tokens {
+pub(crate) struct Tokens<T = Memory> {
     random: Random,
     receipts: Arc<Receipts>,
-    entries: Mutex<HashMap<TokenId, Entry>>,
+    entries: Mutex<HashMap<TokenId, Entry<T>>>,
 }
 
-impl Tokens {
-    pub(crate) fn new(random: Random, receipts: Arc<Receipts>) -> Tokens {
+impl<T: Shared> Tokens<T> {
+    pub(crate) fn new(random: Random, receipts: Arc<Receipts>) -> Tokens<T> {
         Tokens { random, receipts, entries: Mutex::default() }
     }
 
@@ -73,14 +85,14 @@ impl Tokens {
         ids.iter().any(|id| entries.get(id).is_some_and(|entry| now < entry.expires))
     }
 
-    /// Makes a token for `memory`.
+    /// Makes a token for `what`.
     pub(crate) fn issue(
         &self,
-        memory: &Arc<Memory>,
+        what: &Arc<T>,
         permit: Permit,
     ) -> Result<(TokenId, [u8; 16]), Refusal> {
         let id = TokenId(self.random.draw().map_err(Refusal::of_kernel)?);
-        let entry = self.entry(id, memory, permit)?;
+        let entry = self.entry(id, what, permit)?;
         let proof = entry.proof;
         lock(&self.entries).insert(id, entry);
         let mut token = [0; 16];
@@ -90,14 +102,14 @@ impl Tokens {
         Ok((id, token))
     }
 
-    fn entry(&self, id: TokenId, memory: &Arc<Memory>, permit: Permit) -> Result<Entry, Refusal> {
+    fn entry(&self, id: TokenId, what: &Arc<T>, permit: Permit) -> Result<Entry<T>, Refusal> {
         let expires = Instant::now().checked_add(permit.lifetime).ok_or_else(|| {
             Refusal::BadArgument(format!("a lifetime of {:?} has no end", permit.lifetime))
         })?;
         // Nobody can foresee it, and a service that follows this one knows it for its own.
         let proof = self.receipts.token_proof(&TokenFacts {
             token: id.0,
-            owner: memory.owner,
+            owner: what.owner_id(),
             recipient_uid: permit.recipient_uid,
             reads_only: permit.access == Access::READ_ONLY,
         });
@@ -107,20 +119,20 @@ impl Tokens {
             uses_left: permit.uses,
             expires,
             access: permit.access,
-            memory: Arc::downgrade(memory),
+            what: Arc::downgrade(what),
         })
     }
 
-    /// Makes a token of a former service for `memory` good again, for what is left of its uses and its
+    /// Makes a token of a former service for `what` good again, for what is left of its uses and its
     /// life.
     pub(crate) fn restore(
         &self,
-        memory: &Arc<Memory>,
+        what: &Arc<T>,
         token: &[u8; 16],
         permit: Permit,
     ) -> Result<TokenId, Refusal> {
         let (id, proof) = halves(token)?;
-        let entry = self.entry(id, memory, permit)?;
+        let entry = self.entry(id, what, permit)?;
         if std::hint::black_box(entry.proof ^ proof) != 0 || permit.uses == 0 {
             return Err(Refusal::BadToken);
         }
@@ -150,7 +162,7 @@ impl Tokens {
         &self,
         token: &[u8; 16],
         caller_uid: u32,
-    ) -> Result<(Arc<Memory>, Taken), Refusal> {
+    ) -> Result<(Arc<T>, Taken), Refusal> {
         let (id, proof) = halves(token)?;
         let mut entries = lock(&self.entries);
         let entry = entries.get_mut(&id).ok_or(Refusal::BadToken)?;
@@ -159,8 +171,8 @@ impl Tokens {
         if !proven || entry.recipient_uid != caller_uid || entry.uses_left == 0 {
             return Err(Refusal::BadToken);
         }
-        let memory = entry.memory.upgrade().filter(|_| Instant::now() < entry.expires);
-        let Some(memory) = memory else {
+        let what = entry.what.upgrade().filter(|_| Instant::now() < entry.expires);
+        let Some(what) = what else {
             entries.remove(&id);
             return Err(Refusal::BadToken);
         };
@@ -169,7 +181,7 @@ impl Tokens {
         if entry.uses_left == 0 {
             entries.remove(&id);
         }
-        Ok((memory, taken))
+        Ok((what, taken))
     }
 
     /// Takes tokens back.

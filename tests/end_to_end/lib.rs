@@ -12,6 +12,7 @@
 
 pub mod chance;
 pub mod harness;
+pub mod pools;
 pub mod protocol;
 
 pub use berth_facilities as facilities;

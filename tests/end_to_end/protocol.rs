@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::pools::{AskPool, PoolAnswer};
+
 /// A buffer that the client holds, by a number of its own.
 pub type Handle = u64;
 
@@ -171,6 +173,8 @@ pub struct Figures {
     pub bytes: i64,
     /// Open tokens of the service, or acquired buffers of a session.
     pub others: i32,
+    /// Pools; 0 for a session.
+    pub pools: i32,
     /// Refused calls since the service started; 0 for a session.
     pub refusals: i64,
     /// Sessions that ended without close; 0 for a session.
@@ -419,6 +423,8 @@ pub enum Ask {
     Hold(Hold),
     /// Look at memory as a CPU that has to wait for devices, or at an image.
     Look(Look),
+    /// Take part in pools.
+    Pool(AskPool),
 }
 
 /// What the client answers.
@@ -462,6 +468,8 @@ pub enum Answer {
     Formats(Vec<u32>),
     /// See the question.
     Stormed(Stormed),
+    /// See the question.
+    Pool(PoolAnswer),
     /// The service refused, with this code and message.
     Refused(i32, String),
     /// Anything else went wrong.

@@ -17,7 +17,8 @@ Arguments of the dump:
 A buffer that others acquired is one of theirs too, with the role \"taker\"; its memory counts once.
 
 Keys of the JSON; later versions only add some. Sizes are bytes, ages milliseconds.
-  totals       sessions, buffers, bytes, tokens (that can be used), and since the start:
+  totals       sessions, buffers, bytes, tokens (that can be used), pools, pool_slots,
+               pool_participants (their buffers are no session's), and since the start:
                allocated_buffers, recycled_buffers, refusals, abandoned_sessions (without close),
                abandoned_buffers (closed by their clients, never freed); now: lingering_buffers,
                lingering_bytes (given up, still held), idle_buffers, idle_bytes, cleared_buffers (of

@@ -121,6 +121,10 @@ pub(super) struct Totals {
     pub(super) buffers: u64,
     pub(super) bytes: u64,
     pub(super) tokens: u64,
+    pub(super) pools: u64,
+    /// Of all pools together.
+    pub(super) pool_slots: u64,
+    pub(super) pool_participants: u64,
     pub(super) allocated_buffers: u64,
     pub(super) refusals: u64,
     pub(super) abandoned_sessions: u64,
@@ -219,6 +223,7 @@ impl Overview {
     /// Takes it; with a uid, the uids are only that one.
     pub(super) fn take(service: &Service, uid: Option<u32>) -> Overview {
         let stats = super::stats(service);
+        let (pools, in_pools) = service.pools.figures();
         let limits = service.accounts.limits();
         let count = |value: i32| u64::from(value.unsigned_abs());
         let mut uids: Vec<_> = service
@@ -250,6 +255,9 @@ impl Overview {
                 cleared_buffers: count(stats.clearedBuffers),
                 idle_bytes: stats.idleBytes.unsigned_abs(),
                 recycled_buffers: stats.recycledBuffers.unsigned_abs(),
+                pools: pools as u64,
+                pool_slots: in_pools.slots.into(),
+                pool_participants: in_pools.participants.into(),
                 abandoned_buffers: stats.abandonedBuffers.unsigned_abs(),
                 pressure: service.pressure.load(Ordering::Relaxed),
             },

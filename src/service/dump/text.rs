@@ -121,6 +121,13 @@ fn write_overview(overview: &Overview, writer: &mut dyn Write) -> io::Result<()>
         "  since start: {allocated_buffers} buffers allocated, {refusals} calls refused, \
          {abandoned_sessions} sessions ended without close"
     )?;
+    let Totals { pools, pool_slots, pool_participants, .. } = overview.totals;
+    if pools > 0 {
+        writeln!(
+            writer,
+            "  pools: {pools}, with {pool_slots} slots and {pool_participants} participants"
+        )?;
+    }
     write_rest(&overview.totals, writer)?;
     let Figures { sent, refused, waiting, held_up } = overview.notices;
     writeln!(

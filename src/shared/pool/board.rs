@@ -9,7 +9,7 @@ pub(crate) const BYTES: usize = 4096;
 /// What the first word of a board is: this version of the pages.
 pub(crate) const MAGIC: u32 = u32::from_le_bytes(*b"BPL1");
 pub(crate) const MAGIC_AT: usize = 0;
-/// Counts joins and new buffers: a participant that has seen another number asks the service what it
+/// Counts joins, and slots that come and go: a participant that has seen another number asks the service what it
 /// does not know.
 pub(crate) const EPOCH_AT: usize = 4;
 /// Not 0 when the pool is no more.

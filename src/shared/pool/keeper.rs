@@ -93,7 +93,7 @@ impl Keeper {
         Ok(keeper)
     }
 
-    /// Counts participants and new buffers.
+    /// Counts joins, and slots that come and go.
     pub fn epoch(&self) -> u32 {
         self.epoch
     }
@@ -319,6 +319,10 @@ impl Keeper {
         self.retiring &= !withdrawn;
         self.show(board::PRESENT_AT, self.present);
         self.show(board::RETIRING_AT, self.retiring);
+        if withdrawn != 0 {
+            // Whoever asks what is new lets go of the buffers.
+            self.advance();
+        }
         withdrawn
     }
 

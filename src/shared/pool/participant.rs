@@ -96,6 +96,11 @@ impl Participant {
         self.others.read().unwrap_or_else(PoisonError::into_inner).epoch
     }
 
+    /// Whether a slot is in the pool.
+    pub fn has_slot(&self, slot: u32) -> bool {
+        self.board.load(board::PRESENT_AT) & super::bit(slot) != 0
+    }
+
     /// Learns what is new up to an epoch: the claims of others, by their numbers. A number that was
     /// known is another participant from now on.
     pub fn learn(&self, epoch: u32, claims: &[(u32, OwnedFd)]) -> Result<(), KernelError> {

@@ -234,6 +234,9 @@ fn free_slots_are_withdrawn_at_once_and_used_ones_when_they_are_free() {
     let slots = [(); 2].map(|()| producer.acquire(LONG).unwrap());
     producer.submit(slots[0], &numbered(1)).unwrap();
     assert_eq!(keeper.retire(0b111), 0b100);
+    assert_eq!(producer.try_acquire(), Err(Halt::Stale), "a buffer is gone");
+    learn(&keeper, &producer);
+    learn(&keeper, &consumer);
     assert_eq!(producer.try_acquire(), Ok(None), "nothing that is to go is handed out");
     assert_eq!(consumer.take(LONG).unwrap().slot, slots[0], "a frame is not lost");
     assert!(consumer.release(slots[0]), "the service is to be told");

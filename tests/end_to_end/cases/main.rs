@@ -18,6 +18,7 @@ mod libgbinder;
 mod limits;
 mod looking;
 mod ownership;
+mod pools;
 mod pressure;
 mod proc_truth;
 mod refusals;

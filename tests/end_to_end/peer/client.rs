@@ -17,6 +17,7 @@ use berth_client::{
     Access, Allocator, Buffer, Error, ForeignMemory, PressureLevel, RefusalCode, Session,
     SessionEvents, SessionOptions, SharePermit, Token,
 };
+use berth_end_to_end::pools::AskPool;
 use berth_end_to_end::protocol::{Answer, Ask, Capabilities, Figures, Handle, Held};
 use berth_kernel::mapping::{Mapping, ReadOnly};
 
@@ -24,9 +25,10 @@ use crate::crowd::Crowd;
 use crate::drivers::Drivers;
 use crate::hold::Holder;
 use crate::memory::Memory;
+use crate::pools::{kill_mills, Pools};
 use crate::storm::Stormer;
 use crate::sweep::sweep;
-use crate::{churn, kernel, wire};
+use crate::{churn, kernel, pools, wire};
 
 /// How long the service may take to come up.
 const FINDING: Duration = Duration::from_secs(30);
@@ -44,6 +46,7 @@ pub struct Client {
     stormer: Stormer,
     crowd: Crowd,
     holder: Holder,
+    pools: Pools,
 }
 
 struct Open {
@@ -265,6 +268,7 @@ impl Client {
                     buffers: stats.buffers,
                     bytes: stats.bytes,
                     others: stats.tokens,
+                    pools: stats.pools,
                     refusals: stats.refusals,
                     abandoned: stats.abandonedSessions,
                     lingering: stats.lingeringBuffers,
@@ -307,6 +311,7 @@ impl Client {
                 Answer::Done
             }
             Ask::DropSession => {
+                self.pools = Pools::default();
                 self.buffers.clear();
                 self.seconds.clear();
                 self.session = None;
@@ -326,6 +331,15 @@ impl Client {
                 Answer::Count(self.crowd.answer(&allocator, ask)?)
             }
             Ask::Look(ask) => self.drivers.look(ask, &self.buffers)?,
+            Ask::Pool(AskPool::KillMills(tokens, cycles, at_once)) => {
+                Answer::Count(kill_mills(&tokens, cycles, at_once)?)
+            }
+            Ask::Pool(AskPool::Scribble(token, words, seed, lies)) => {
+                // A client whose session ends with the answer.
+                pools::scribble(token, words, seed, lies)?;
+                Answer::Done
+            }
+            Ask::Pool(ask) => self.pools.answer(&self.session()?, ask)?,
             Ask::Hold(ask) => Answer::Count(self.holder.answer(ask, &self.buffers)? as usize),
         })
     }

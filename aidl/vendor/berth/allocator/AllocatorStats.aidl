@@ -29,6 +29,8 @@ parcelable AllocatorStats {
     long idleBytes;
     /** Share tokens that can still be used. */
     int tokens;
+    /** Pools. Their buffers are among the buffers, and the pages of each count as one more. */
+    int pools;
     /** Buffers that were allocated since the service started. */
     long allocatedBuffers;
     /** Of those, buffers that had been others' before and were cleared. */

@@ -10,6 +10,8 @@ import vendor.berth.allocator.Allocation;
 import vendor.berth.allocator.Buffer;
 import vendor.berth.allocator.BufferDescriptor;
 import vendor.berth.allocator.BufferInfo;
+import vendor.berth.allocator.BufferPool;
+import vendor.berth.allocator.PoolOptions;
 import vendor.berth.allocator.ReattachEntry;
 import vendor.berth.allocator.ReattachResult;
 import vendor.berth.allocator.SessionStats;
@@ -177,4 +179,86 @@ interface IAllocatorSession {
      * @throws ServiceSpecificException BAD_ARGUMENT if the number of entries is out of range.
      */
     ReattachResult[] reattach(in ReattachEntry[] entries);
+
+    /**
+     * Makes a pool: buffers that processes hand to each other without calling the service. The pool
+     * is charged to this session, with its pages, which count as one buffer more, and ends with this
+     * session or by leavePool. Its buffers are not in the session's list.
+     *
+     * @param descriptor what each slot is; the same for all.
+     * @param options how many slots and participants.
+     * @return the pool, with this session as its first participant.
+     * @throws ServiceSpecificException as allocate; BAD_ARGUMENT if an option is out of range;
+     *         QUOTA_EXCEEDED if the session takes part in as many pools as it may.
+     */
+    BufferPool createPool(in BufferDescriptor descriptor, in PoolOptions options);
+
+    /**
+     * Makes a token by which a process of another uid can join a pool that this session created.
+     *
+     * @param id the pool.
+     * @param options who may use the token, how often, how long and with which access to the
+     *        buffers; the table of the pool is written by all participants.
+     * @return as share; for joinPool, not for acquire.
+     * @throws ServiceSpecificException as share.
+     */
+    ShareToken sharePool(long id, in ShareOptions options);
+
+    /**
+     * Joins a pool of another session.
+     *
+     * @param token what sharePool returned to the creator.
+     * @return the pool.
+     * @throws ServiceSpecificException BAD_TOKEN if the token is unknown, bound to another uid, used
+     *         up or expired, or if its pool is gone: the answer does not tell which; QUOTA_EXCEEDED
+     *         if the session takes part in as many pools as it may, which does not use the token up,
+     *         or if the pool has as many participants as it may; TOO_MANY_FDS if the service can open
+     *         no further descriptor.
+     */
+    BufferPool joinPool(in ShareToken token);
+
+    /**
+     * What of a pool came after an epoch: claims of participants that joined, and buffers of slots
+     * that were added. To be called when the board shows another epoch than is known.
+     *
+     * @param id the pool.
+     * @param sinceEpoch the epoch that is known; 0 for everything.
+     * @return what is new, without board, table and own claims.
+     * @throws ServiceSpecificException NOT_FOUND if the session takes no part in such a pool;
+     *         TOO_MANY_FDS if the service can open no further descriptor.
+     */
+    BufferPool updatePool(long id, int sinceEpoch);
+
+    /**
+     * Gives a pool more slots or fewer. Of slots that are taken away the free ones go at once, the
+     * others when they are free again. New slots are charged to this session.
+     *
+     * @param id a pool that this session created.
+     * @param slots how many there are to be, 1 to PoolOptions.MAX_SLOTS.
+     * @throws ServiceSpecificException NOT_FOUND if the session takes no part in such a pool;
+     *         BAD_ARGUMENT if slots is out of range; UNSUPPORTED if another session created it;
+     *         as allocate for new slots, of which then none is added.
+     */
+    void resizePool(long id, int slots);
+
+    /**
+     * Puts the table of a pool right where it contradicts what the participants claim, and takes away
+     * slots that are to go and are free. What a participant may be about to finish is only noted, and
+     * put right by a call at least 50 ms later.
+     *
+     * @param id the pool.
+     * @return how many slots were put right.
+     * @throws ServiceSpecificException NOT_FOUND if the session takes no part in such a pool.
+     */
+    int restorePool(long id);
+
+    /**
+     * Leaves a pool. What this participant holds is free from then on, what it submitted stays. If
+     * this session created the pool, it ends for all: whoever waits is told, descriptors and mappings
+     * stay valid, and the buffers are given up as by free.
+     *
+     * @param id the pool.
+     * @throws ServiceSpecificException NOT_FOUND if the session takes no part in such a pool.
+     */
+    void leavePool(long id);
 }

@@ -5,7 +5,7 @@
 
 package vendor.berth.allocator;
 
-/** A right to acquire one buffer: 128 random bits. Treat it as a secret. */
+/** A right to acquire one buffer or to join one pool: 128 random bits. Treat it as a secret. */
 @VintfStability
 parcelable ShareToken {
     /** The bits. */

@@ -32,6 +32,7 @@ parcelable AllocatorStats {
   int clearedBuffers;
   long idleBytes;
   int tokens;
+  int pools;
   long allocatedBuffers;
   long recycledBuffers;
   long abandonedBuffers;

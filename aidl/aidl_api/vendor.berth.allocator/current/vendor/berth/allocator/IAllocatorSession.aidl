@@ -34,4 +34,11 @@ interface IAllocatorSession {
   vendor.berth.allocator.SessionStats getStats();
   void close();
   vendor.berth.allocator.ReattachResult[] reattach(in vendor.berth.allocator.ReattachEntry[] entries);
+  vendor.berth.allocator.BufferPool createPool(in vendor.berth.allocator.BufferDescriptor descriptor, in vendor.berth.allocator.PoolOptions options);
+  vendor.berth.allocator.ShareToken sharePool(long id, in vendor.berth.allocator.ShareOptions options);
+  vendor.berth.allocator.BufferPool joinPool(in vendor.berth.allocator.ShareToken token);
+  vendor.berth.allocator.BufferPool updatePool(long id, int sinceEpoch);
+  void resizePool(long id, int slots);
+  int restorePool(long id);
+  void leavePool(long id);
 }

@@ -1,0 +1,363 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Pools: buffers that processes hand to each other without calling the service.
+//!
+//! Waiting for a slot is sleeping on a futex, which no event loop can poll: wait on a thread of your
+//! own, or try when something else wakes you.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use berth_shared::pool::{Fault, Frame, Halt, Metadata, Pages, Participant};
+use hal_binder::ParcelFileDescriptor;
+use vendor_berth_allocator::aidl::vendor::berth::allocator::{
+    BufferDescriptor::BufferDescriptor, BufferPool::BufferPool,
+    PoolOptions::PoolOptions as AidlOptions,
+};
+
+use crate::buffer::Buffer;
+use crate::session::{Session, SharePermit, Token};
+use crate::{BufferRequest, Error};
+
+/// How large a pool is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolOptions {
+    /// Slots, each with a buffer; 1 to 32.
+    pub slots: u32,
+    /// Participants at a time, whoever creates it included; 1 to 16.
+    pub max_participants: u32,
+    /// How many slots one of them can hold at a time; `None` for all. It bounds what a hostile or
+    /// stopped participant keeps from the others.
+    pub max_held: Option<u32>,
+}
+
+impl Default for PoolOptions {
+    fn default() -> PoolOptions {
+        PoolOptions { slots: 4, max_participants: 4, max_held: None }
+    }
+}
+
+impl PoolOptions {
+    /// So many slots.
+    pub fn slots(slots: u32) -> PoolOptions {
+        PoolOptions { slots, ..PoolOptions::default() }
+    }
+}
+
+/// This process's part in a pool; left when the last clone and the last slot of it are dropped. May be used from several threads.
+///
+/// What is acquired, taken, submitted and released costs no call and no system call, unless somebody
+/// has to wait or to be woken. After somebody joined or the pool grew, the next acquire or take asks
+/// the service once for what is new.
+#[derive(Debug, Clone)]
+pub struct Pool(Arc<Part>);
+
+#[derive(Debug)]
+struct Part {
+    session: Session,
+    id: i64,
+    participant: Participant,
+    buffers: RwLock<HashMap<u32, Arc<Buffer>>>,
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if let Err(error) = self.session.leave_pool(self.id) {
+            log::debug!("pool {} was not left: {error}", self.id);
+        }
+    }
+}
+
+impl Session {
+    /// Makes a pool of buffers after a request, with this session as its first participant. It ends
+    /// for all when its creator leaves it.
+    pub fn create_pool(
+        &self,
+        request: &BufferRequest,
+        options: PoolOptions,
+    ) -> Result<Pool, Error> {
+        self.create_pool_descriptor(&request.descriptor(), options)
+    }
+
+    /// The same for a caller that has a descriptor of its own.
+    pub fn create_pool_descriptor(
+        &self,
+        descriptor: &BufferDescriptor,
+        options: PoolOptions,
+    ) -> Result<Pool, Error> {
+        let int = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+        let options = AidlOptions {
+            slots: int(options.slots),
+            maxParticipants: int(options.max_participants),
+            // More than may be, and not "all", if somebody asks for none.
+            maxHeld: options.max_held.map_or(0, |most| if most == 0 { -1 } else { int(most) }),
+        };
+        let answer = self.binder().createPool(descriptor, &options)?;
+        Pool::of_answer(self, answer)
+    }
+
+    /// Joins a pool by a token from [`Pool::share`].
+    pub fn join_pool(&self, token: Token) -> Result<Pool, Error> {
+        let answer = self.binder().joinPool(&token.into())?;
+        Pool::of_answer(self, answer)
+    }
+
+    fn leave_pool(&self, id: i64) -> Result<(), Error> {
+        Ok(self.binder().leavePool(id)?)
+    }
+}
+
+impl Pool {
+    fn of_answer(session: &Session, mut answer: BufferPool) -> Result<Pool, Error> {
+        let id = answer.id;
+        let built = (|| {
+            let page = |fd: Option<ParcelFileDescriptor>| {
+                fd.map(OwnedFd::from).ok_or_else(|| nonsense(id, "a page is missing"))
+            };
+            let (board, table) = (page(answer.board.take())?, page(answer.table.take())?);
+            let claims = page(answer.ownClaims.take())?;
+            let (board, table, claims) = (board.as_fd(), table.as_fd(), claims.as_fd());
+            let number = u32::try_from(answer.participant).unwrap_or(u32::MAX);
+            Ok(Participant::new(&Pages { board, table, claims, number })?)
+        })();
+        match built {
+            Ok(participant) => {
+                let buffers = RwLock::default();
+                let part = Part { session: session.clone(), id, participant, buffers };
+                part.learn(answer)?;
+                Ok(Pool(Arc::new(part)))
+            }
+            Err(error) => {
+                let _ = session.leave_pool(id);
+                Err(error)
+            }
+        }
+    }
+
+    /// Its id in the session.
+    pub fn id(&self) -> i64 {
+        self.0.id
+    }
+
+    /// This participant's number in the pool, by which others know its frames.
+    pub fn participant(&self) -> u32 {
+        self.0.participant.number()
+    }
+
+    /// Makes a token by which another uid can join, if this session created the pool.
+    pub fn share(&self, permit: SharePermit) -> Result<Token, Error> {
+        Ok(Token(self.0.session.binder().sharePool(self.0.id, &permit.into())?.value))
+    }
+
+    /// Gives the pool so many slots, if this session created it. Slots that somebody uses go when they
+    /// are free again.
+    pub fn resize(&self, slots: u32) -> Result<(), Error> {
+        Ok(self
+            .0
+            .session
+            .binder()
+            .resizePool(self.0.id, i32::try_from(slots).unwrap_or(i32::MAX))?)
+    }
+
+    /// Has the service put right what a participant wrote to the table that is not so; answers how
+    /// many slots that were. What may be in progress is put right by a call at least 50 ms later.
+    pub fn restore(&self) -> Result<u32, Error> {
+        self.0.restore()
+    }
+
+    /// Takes a free slot to fill it, if there is one and nobody waits for it.
+    pub fn try_acquire(&self) -> Result<Option<Lease>, Error> {
+        let slot = self.0.up_to_date(|| self.0.participant.try_acquire().map_err(Fault::Halt))?;
+        Ok(slot.map(|slot| Lease::new(self, slot)))
+    }
+
+    /// Takes a free slot to fill it, in turn with all who wait.
+    pub fn acquire(&self, within: Duration) -> Result<Lease, Error> {
+        let slot = self.0.in_time(within, |left| self.0.participant.acquire(left))?;
+        Ok(Lease::new(self, slot))
+    }
+
+    /// Takes the frame that was submitted first, if there is one and nobody waits for it.
+    pub fn try_take(&self) -> Result<Option<Filled>, Error> {
+        let frame = self.0.up_to_date(|| self.0.participant.try_take().map_err(Fault::Halt))?;
+        Ok(frame.map(|frame| Filled::new(self, frame)))
+    }
+
+    /// Takes the frame that was submitted first, in turn with all who wait.
+    pub fn take(&self, within: Duration) -> Result<Filled, Error> {
+        let frame = self.0.in_time(within, |left| self.0.participant.take(left))?;
+        Ok(Filled::new(self, frame))
+    }
+}
+
+impl Part {
+    fn restore(&self) -> Result<u32, Error> {
+        Ok(self.session.binder().restorePool(self.id)?.unsigned_abs())
+    }
+
+    /// Waits, and if there was nothing in time has the table put right and tries once more: perhaps
+    /// somebody had written to it.
+    fn in_time<T>(
+        &self,
+        within: Duration,
+        act: impl Fn(Duration) -> Result<T, Fault>,
+    ) -> Result<T, Error> {
+        let began = Instant::now();
+        match self.up_to_date(|| act(within.saturating_sub(began.elapsed()))) {
+            Err(Error::Pool(Fault::TimedOut(_))) => {}
+            answer => return answer,
+        }
+        // Whether the service is there or not, the wait is over.
+        let restored = self.restore().unwrap_or(0);
+        let again = match restored {
+            0 => Err(Error::Pool(Fault::TimedOut(within))),
+            _ => self.up_to_date(|| act(Duration::ZERO)),
+        };
+        again.map_err(|error| match error {
+            Error::Pool(Fault::TimedOut(_)) => Error::Pool(Fault::TimedOut(within)),
+            error => error,
+        })
+    }
+
+    /// Acts, and learns what is new as often as there is something.
+    fn up_to_date<T>(&self, act: impl Fn() -> Result<T, Fault>) -> Result<T, Error> {
+        // A pool cannot change without end: its participants are limited. But a service may be mad.
+        for _ in 0..64 {
+            match act() {
+                Err(Fault::Halt(Halt::Stale)) => {
+                    let known = self.participant.known_epoch() as i32;
+                    let update = self.session.binder().updatePool(self.id, known)?;
+                    self.learn(update)?;
+                }
+                result => return Ok(result?),
+            }
+        }
+        Err(nonsense(self.id, "it is never up to date"))
+    }
+
+    fn learn(&self, answer: BufferPool) -> Result<(), Error> {
+        let mut claims = Vec::with_capacity(answer.claims.len());
+        for one in answer.claims {
+            let fd = one.fd.ok_or_else(|| nonsense(self.id, "claims are missing"))?;
+            claims.push((u32::try_from(one.participant).unwrap_or(u32::MAX), OwnedFd::from(fd)));
+        }
+        let mut buffers = Vec::with_capacity(answer.slots.len());
+        for one in answer.slots {
+            let slot = u32::try_from(one.slot).unwrap_or(u32::MAX);
+            buffers.push((slot, Arc::new(Buffer::of_answer(None, one.buffer)?)));
+        }
+        // The buffers first: whoever finds the epoch known finds them.
+        let mut known = self.buffers.write().unwrap_or_else(PoisonError::into_inner);
+        known.extend(buffers);
+        known.retain(|slot, _| self.participant.has_slot(*slot));
+        drop(known);
+        // The same 32 bits.
+        Ok(self.participant.learn(answer.epoch as u32, &claims)?)
+    }
+
+    fn buffer(&self, slot: u32) -> Result<Arc<Buffer>, Error> {
+        let buffers = self.buffers.read().unwrap_or_else(PoisonError::into_inner);
+        buffers.get(&slot).cloned().ok_or_else(|| nonsense(self.id, "a slot has no buffer"))
+    }
+
+    fn give_back(&self, slot: u32) {
+        if self.participant.release(slot) {
+            // The service wants the slot, and takes it when it next looks.
+            if let Err(error) = self.restore() {
+                log::debug!("a slot of pool {} was not withdrawn: {error}", self.id);
+            }
+        }
+    }
+}
+
+fn nonsense(id: i64, what: &str) -> Error {
+    Error::BadAnswer(format!("pool {id}: {what}"))
+}
+
+/// A slot that this process holds to fill it. Given back unused when dropped.
+#[derive(Debug)]
+pub struct Lease {
+    part: Arc<Part>,
+    slot: u32,
+    held: bool,
+}
+
+impl Lease {
+    fn new(pool: &Pool, slot: u32) -> Self {
+        Lease { part: pool.0.clone(), slot, held: true }
+    }
+
+    /// The slot's number: the same buffer each time, as long as the pool does not shrink.
+    pub fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    /// The slot's buffer.
+    pub fn buffer(&self) -> Result<Arc<Buffer>, Error> {
+        self.part.buffer(self.slot)
+    }
+
+    /// Hands the slot over to whoever takes it, behind all that were submitted before.
+    pub fn submit(mut self, metadata: &Metadata) -> Result<(), Error> {
+        let submitted = self.part.participant.submit(self.slot, metadata);
+        // Handed over or lost, it is no longer ours to give back.
+        self.held = false;
+        Ok(submitted?)
+    }
+
+    /// Gives the slot back unused.
+    pub fn discard(self) {}
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.held {
+            self.part.give_back(self.slot);
+        }
+    }
+}
+
+/// A frame that this process took. Given back when dropped.
+#[derive(Debug)]
+pub struct Filled {
+    part: Arc<Part>,
+    frame: Frame,
+}
+
+impl Filled {
+    fn new(pool: &Pool, frame: Frame) -> Self {
+        Filled { part: pool.0.clone(), frame }
+    }
+
+    /// The slot's number.
+    pub fn slot(&self) -> u32 {
+        self.frame.slot
+    }
+
+    /// The participant that submitted it.
+    pub fn producer(&self) -> u32 {
+        self.frame.producer
+    }
+
+    /// What its producer said of it: a message of another process, to be checked.
+    pub fn metadata(&self) -> &Metadata {
+        &self.frame.metadata
+    }
+
+    /// The slot's buffer.
+    pub fn buffer(&self) -> Result<Arc<Buffer>, Error> {
+        self.part.buffer(self.frame.slot)
+    }
+
+    /// Gives the slot back.
+    pub fn release(self) {}
+}
+
+impl Drop for Filled {
+    fn drop(&mut self) {
+        self.part.give_back(self.frame.slot);
+    }
+}

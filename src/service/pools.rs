@@ -1,0 +1,376 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Pools between processes: who takes part in which, and what sessions ask of them. After the answer
+//! to a join the processes need the service no more, but to learn of others, to resize, and to be
+//! missed when they die.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use berth_kernel::random::Random;
+use berth_shared::pool::{CLAIMS_BYTES, MAX_PARTICIPANTS, MAX_SLOTS};
+use hal_binder::ParcelFileDescriptor;
+use vendor_berth_allocator::aidl::vendor::berth::allocator::{
+    Access::Access, BufferDescriptor::BufferDescriptor, BufferPool::BufferPool,
+    PoolClaims::PoolClaims, PoolOptions, PoolOptions::PoolOptions as Options, PoolSlot::PoolSlot,
+};
+
+use crate::accounts::within;
+use crate::lock::lock;
+use crate::pool::{News, Pool, PoolFigures, Seat, Withdrawn};
+use crate::receipts::Receipts;
+use crate::refusal::{Refusal, Scope};
+use crate::service::{Fresh, Service};
+use crate::session::Session;
+use crate::tokens::{Permit, Tokens};
+use crate::wire;
+
+/// Bytes of the pages that all participants share: board and table.
+const SHARED_PAGES_BYTES: u64 = 2 * 4096;
+
+/// A pool does not outlive the service, and so its buffers come without receipts.
+const NO_RECEIPT: i64 = 0;
+
+/// A session's part in a pool.
+#[derive(Debug, Clone)]
+struct Part {
+    pool: Arc<Pool>,
+    number: u32,
+    access: Access,
+}
+
+impl Part {
+    fn is_owner(&self, session: i64) -> bool {
+        self.pool.owner.id == session
+    }
+}
+
+/// All pools, by the sessions that take part: session and id.
+#[derive(Debug)]
+pub(crate) struct Pools {
+    parts: Mutex<BTreeMap<(i64, i64), Part>>,
+    pub(crate) tokens: Tokens<Pool>,
+}
+
+impl Pools {
+    pub(crate) fn new(random: Random, receipts: Arc<Receipts>) -> Pools {
+        Pools { parts: Mutex::default(), tokens: Tokens::new(random, receipts) }
+    }
+
+    /// How many pools there are, and what they hold together.
+    pub(crate) fn figures(&self) -> (usize, PoolFigures) {
+        let owned: Vec<Arc<Pool>> = lock(&self.parts)
+            .iter()
+            .filter(|((session, _), part)| part.is_owner(*session))
+            .map(|(_, part)| part.pool.clone())
+            .collect();
+        let mut sum = PoolFigures::default();
+        for one in owned.iter().map(|pool| pool.figures()) {
+            sum.slots = sum.slots.saturating_add(one.slots);
+            sum.participants = sum.participants.saturating_add(one.participants);
+        }
+        (owned.len(), sum)
+    }
+
+    fn part(&self, session: i64, id: i64) -> Result<Part, Refusal> {
+        lock(&self.parts).get(&(session, id)).cloned().ok_or(Refusal::PoolNotFound(id))
+    }
+
+    fn check_room(&self, session: i64) -> Result<(), Refusal> {
+        room_for_one(&lock(&self.parts), session)
+    }
+
+    fn insert(&self, session: i64, id: i64, part: Part) -> Result<(), Refusal> {
+        let mut parts = lock(&self.parts);
+        room_for_one(&parts, session)?;
+        parts.insert((session, id), part);
+        Ok(())
+    }
+
+    fn remove(&self, session: i64, id: i64) -> Result<Part, Refusal> {
+        lock(&self.parts).remove(&(session, id)).ok_or(Refusal::PoolNotFound(id))
+    }
+
+    /// Forgets everybody's part in a pool.
+    fn forget(&self, pool: &Arc<Pool>) {
+        let mut parts = lock(&self.parts);
+        let gone: Vec<_> = parts
+            .iter()
+            .filter(|(_, part)| Arc::ptr_eq(&part.pool, pool))
+            .map(|(name, _)| *name)
+            .collect();
+        let gone: Vec<_> = gone.iter().filter_map(|name| parts.remove(name)).collect();
+        // Perhaps the last references: they go after the lock.
+        drop(parts);
+        drop(gone);
+    }
+
+    fn take_all_of(&self, session: i64) -> Vec<Part> {
+        let mut parts = lock(&self.parts);
+        let ids: Vec<_> = parts.range(all_of(session)).map(|(name, _)| *name).collect();
+        ids.iter().filter_map(|name| parts.remove(name)).collect()
+    }
+}
+
+fn all_of(session: i64) -> std::ops::RangeInclusive<(i64, i64)> {
+    (session, i64::MIN)..=(session, i64::MAX)
+}
+
+fn room_for_one(parts: &BTreeMap<(i64, i64), Part>, session: i64) -> Result<(), Refusal> {
+    let used = parts.range(all_of(session)).count() as u64;
+    let limit = PoolOptions::MAX_POOLS.unsigned_abs().into();
+    within(Scope::Session, "pools", used, 1, limit).map_err(Refusal::OverQuota)
+}
+
+impl Service {
+    /// Makes a pool, with its creator as the first participant.
+    pub(crate) fn create_pool(
+        &self,
+        session: &Arc<Session>,
+        descriptor: &BufferDescriptor,
+        options: &Options,
+    ) -> Result<BufferPool, Refusal> {
+        let slots = in_range("slots", options.slots, 1, MAX_SLOTS)?;
+        let most = in_range("maxParticipants", options.maxParticipants, 1, MAX_PARTICIPANTS)?;
+        let max_held = match in_range("maxHeld", options.maxHeld, 0, MAX_SLOTS)? {
+            0 => MAX_SLOTS,
+            max_held => max_held,
+        };
+        self.pools.check_room(session.id)?;
+        // All pages that it can come to have, and their descriptors.
+        let bytes = (CLAIMS_BYTES as u64).saturating_mul(most.into());
+        let bytes = bytes.saturating_add(SHARED_PAGES_BYTES);
+        let charge = self.admit(session.uid, bytes, u64::from(most).saturating_add(2), 1)?;
+        let id = self.new_id();
+        let pool = Pool::new(id, session.clone(), descriptor.clone(), (most, max_held), charge)?;
+        let pool = Arc::new(pool);
+        let mut buffers = self.pool_buffers(session, descriptor, slots)?;
+        let result = pool
+            .resize(slots, &mut buffers)
+            .and_then(|()| self.take_part(session, &pool, Access::READ_WRITE));
+        self.give_up_of_pool(&pool, buffers);
+        if result.is_err() {
+            self.close_pool(&pool);
+        }
+        result
+    }
+
+    /// Makes a token for a pool that the session created.
+    pub(crate) fn share_pool(
+        &self,
+        session: &Session,
+        id: i64,
+        permit: Permit,
+    ) -> Result<[u8; 16], Refusal> {
+        let part = self.part_of(session, id)?;
+        if !part.is_owner(session.id) {
+            return Err(Refusal::Unsupported(format!("sharing pool {id} on")));
+        }
+        part.pool.check_access(permit.access).map_err(|refusal| gone(refusal, id))?;
+        let tokens = &self.pools.tokens;
+        let (token_id, token) = tokens.issue(&part.pool, permit)?;
+        let max_tokens = self.accounts.limits().session_tokens;
+        let noted = part.pool.add_token(token_id, max_tokens, |ids| tokens.sweep(ids));
+        if noted.is_err() {
+            tokens.revoke(&[token_id]);
+        }
+        noted.map(|()| token).map_err(|refusal| gone(refusal, id))
+    }
+
+    /// Lets a session take part in the pool that a token stands for.
+    pub(crate) fn join_pool(
+        &self,
+        session: &Arc<Session>,
+        caller_uid: u32,
+        token: &[u8; 16],
+    ) -> Result<BufferPool, Refusal> {
+        // A session that is full or closed does not use the token up.
+        session.held()?;
+        self.pools.check_room(session.id)?;
+        let (pool, taken) = self.pools.tokens.redeem(token, caller_uid)?;
+        let access = if taken.reads_only { Access::READ_ONLY } else { Access::READ_WRITE };
+        self.take_part(session, &pool, access)
+    }
+
+    /// What of a pool is new since an epoch.
+    pub(crate) fn update_pool(
+        &self,
+        session: &Session,
+        id: i64,
+        since: i32,
+    ) -> Result<BufferPool, Refusal> {
+        let part = self.part_of(session, id)?;
+        // Epochs are words of 32 bits, of which AIDL has no unsigned ones.
+        let news =
+            part.pool.news(part.number, since as u32).map_err(|refusal| gone(refusal, id))?;
+        answer(id, part.number, None, part.access, news)
+    }
+
+    /// Gives a pool more slots or fewer.
+    pub(crate) fn resize_pool(
+        &self,
+        session: &Arc<Session>,
+        id: i64,
+        slots: i32,
+    ) -> Result<(), Refusal> {
+        let slots = in_range("slots", slots, 1, MAX_SLOTS)?;
+        let part = self.part_of(session, id)?;
+        if !part.is_owner(session.id) {
+            return Err(Refusal::Unsupported(format!("resizing pool {id}, which is another's")));
+        }
+        let pool = &part.pool;
+        let mut buffers = match pool.missing(slots).map_err(|refusal| gone(refusal, id))? {
+            0 => Vec::new(),
+            missing => self.pool_buffers(session, &pool.descriptor, missing)?,
+        };
+        let resized = pool.resize(slots, &mut buffers);
+        self.give_up_of_pool(pool, buffers);
+        resized.map_err(|refusal| gone(refusal, id))
+    }
+
+    /// Puts the table of a pool right.
+    pub(crate) fn restore_pool(&self, session: &Session, id: i64) -> Result<u32, Refusal> {
+        let part = self.part_of(session, id)?;
+        let (restored, gone) = part.pool.restore();
+        self.give_up_of_pool(&part.pool, gone);
+        Ok(restored)
+    }
+
+    /// Ends a session's part in a pool.
+    pub(crate) fn leave_pool(&self, session: &Session, id: i64) -> Result<(), Refusal> {
+        session.held()?;
+        let part = self.pools.remove(session.id, id)?;
+        self.end_part(session.id, &part);
+        Ok(())
+    }
+
+    /// Ends all parts of a session that has ended.
+    pub(crate) fn end_pools_of(&self, session: i64) {
+        for part in self.pools.take_all_of(session) {
+            self.end_part(session, &part);
+        }
+    }
+
+    fn part_of(&self, session: &Session, id: i64) -> Result<Part, Refusal> {
+        session.held()?;
+        self.pools.part(session.id, id)
+    }
+
+    /// Buffers for slots: charged to the session, and not in its table.
+    fn pool_buffers(
+        &self,
+        session: &Arc<Session>,
+        descriptor: &BufferDescriptor,
+        count: u32,
+    ) -> Result<Withdrawn, Refusal> {
+        let count = i32::try_from(count).unwrap_or(i32::MAX);
+        let batch = self.allocate(session, descriptor, count)?;
+        let ids: Vec<i64> = batch.iter().map(|fresh: &Fresh| fresh.id).collect();
+        session.withdraw(&ids)
+    }
+
+    /// Seats a session in a pool and answers all that it needs.
+    fn take_part(
+        &self,
+        session: &Arc<Session>,
+        pool: &Arc<Pool>,
+        access: Access,
+    ) -> Result<BufferPool, Refusal> {
+        let seat = pool.seat()?;
+        let (id, number) = (self.new_id(), seat.number);
+        let part = Part { pool: pool.clone(), number, access };
+        if let Err(refusal) = self.pools.insert(session.id, id, part) {
+            self.give_up_of_pool(pool, pool.unseat(number));
+            return Err(refusal);
+        }
+        // A session or a pool that ended meanwhile may not have seen this part of it.
+        let entered = session.held().and_then(|_| pool.news(number, 0));
+        let entered = entered.and_then(|news| answer(id, number, Some(seat), access, news));
+        if entered.is_err() {
+            // Whoever removes the part ends it.
+            if let Ok(part) = self.pools.remove(session.id, id) {
+                self.end_part(session.id, &part);
+            }
+        }
+        entered
+    }
+
+    fn end_part(&self, session: i64, part: &Part) {
+        if part.is_owner(session) {
+            self.close_pool(&part.pool);
+        } else {
+            let gone = part.pool.unseat(part.number);
+            self.give_up_of_pool(&part.pool, gone);
+        }
+    }
+
+    fn close_pool(&self, pool: &Arc<Pool>) {
+        let (buffers, tokens) = pool.close();
+        self.pools.tokens.revoke(&tokens);
+        self.pools.forget(pool);
+        self.give_up_of_pool(pool, buffers);
+    }
+
+    /// Gives up buffers of a pool as if its creator had freed them.
+    fn give_up_of_pool(&self, pool: &Pool, buffers: Withdrawn) {
+        if !buffers.is_empty() {
+            pool.owner.give_back(&buffers);
+            self.let_go(pool.owner.id, buffers, true);
+        }
+    }
+}
+
+/// What a pool that has just ended says to who takes part in it.
+fn gone(refusal: Refusal, id: i64) -> Refusal {
+    match refusal {
+        Refusal::BadToken => Refusal::PoolNotFound(id),
+        refusal => refusal,
+    }
+}
+
+fn in_range(what: &str, value: i32, least: u32, most: u32) -> Result<u32, Refusal> {
+    match u32::try_from(value) {
+        Ok(checked) if (least..=most).contains(&checked) => Ok(checked),
+        _ => Err(Refusal::BadArgument(format!("{what} is {value}, {least} to {most}"))),
+    }
+}
+
+/// A part in a pool as it crosses Binder.
+fn answer(
+    id: i64,
+    number: u32,
+    seat: Option<Seat>,
+    access: Access,
+    news: News,
+) -> Result<BufferPool, Refusal> {
+    let int = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+    let claims = news.claims.into_iter().map(|(participant, fd)| PoolClaims {
+        participant: int(participant),
+        fd: Some(ParcelFileDescriptor::new(fd)),
+    });
+    let slots = news.slots.into_iter().map(|(slot, id, holding)| {
+        let opened = holding.memory.open(access)?;
+        let buffer = wire::buffer(id, &holding, access, opened, NO_RECEIPT)?;
+        Ok(PoolSlot { slot: int(slot), buffer })
+    });
+    let slots = slots.collect::<Result<Vec<_>, Refusal>>()?;
+    let mut pool = BufferPool {
+        id,
+        participant: int(number),
+        // The same 32 bits.
+        epoch: news.epoch as i32,
+        claims: claims.collect(),
+        slots,
+        ..BufferPool::default()
+    };
+    if let Some(Seat { board, table, own_claims, .. }) = seat {
+        pool.board = Some(ParcelFileDescriptor::new(board));
+        pool.table = Some(ParcelFileDescriptor::new(table));
+        pool.ownClaims = Some(ParcelFileDescriptor::new(own_claims));
+    }
+    Ok(pool)
+}
+
+#[cfg(test)]
+mod tests;

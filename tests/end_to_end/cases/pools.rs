@@ -1,0 +1,505 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Pools between processes of different uids: frames, waiting, death, size, and participants that keep
+//! to no rule.
+
+use std::collections::VecDeque;
+
+use berth_end_to_end::harness::{Client, Device, APP, OTHER_APP, THIRD_APP};
+use berth_end_to_end::pools::{AskPool, PoolAnswer, PoolHandle, Said};
+use berth_end_to_end::protocol::{Answer, Ask, Descriptor};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::code;
+
+/// Longer than anything takes.
+const LONG: u64 = 60_000;
+
+fn frame() -> Descriptor {
+    Descriptor::region(4096).named("frame")
+}
+
+/// Slots, participants, and slots that each may hold.
+fn sizes(slots: u32) -> (u32, u32, u32) {
+    (slots, 4, 0)
+}
+
+/// A client of another uid that takes part.
+fn participant(
+    device: &Device,
+    uid: u32,
+    owner: &Client,
+    pool: PoolHandle,
+) -> (Client, PoolHandle) {
+    let client = device.client(uid).with_session();
+    let pool = client.join_pool(owner.share_pool(pool, uid));
+    (client, pool)
+}
+
+fn numbered(sequence: u64) -> Said {
+    Said { sequence, ..Said::default() }
+}
+
+fn begin(client: &Client, ask: AskPool) {
+    client.begin(&Ask::Pool(ask));
+}
+
+#[test]
+fn frames_go_from_process_to_process_in_order_with_what_is_said_of_them() {
+    let device = Device::start();
+    let camera = device.client(APP).with_session();
+    let at_camera = camera.create_pool(&frame(), sizes(3));
+    let (encoder, at_encoder) = participant(&device, OTHER_APP, &camera, at_camera);
+    let mut identities = Vec::new();
+    for sequence in 0..3 {
+        let (lease, slot) = camera.acquire_slot(at_camera, LONG).leased();
+        identities.push((slot, camera.slot_identity(lease)));
+        let said = Said { timestamp: -7, sequence, crop: [1, 2, 3, 4], tag: 0xdead_beef };
+        camera.submit_slot(lease, sequence as u8 + 1, said);
+    }
+    assert_eq!(camera.acquire_slot(at_camera, 0), PoolAnswer::TimedOut, "all are filled");
+    for sequence in 0..3 {
+        let PoolAnswer::Taken(lease, slot, producer, said) = encoder.take_slot(at_encoder, LONG)
+        else {
+            panic!("no frame")
+        };
+        assert_eq!(said, Said { timestamp: -7, sequence, crop: [1, 2, 3, 4], tag: 0xdead_beef });
+        assert_eq!(producer, 0, "the creator is the first participant");
+        assert!(encoder.slot_has(lease, sequence as u8 + 1));
+        assert!(identities.contains(&(slot, encoder.slot_identity(lease))), "the same memory");
+        encoder.release_slot(lease);
+    }
+    assert_eq!(encoder.take_slot(at_encoder, 0), PoolAnswer::TimedOut);
+    assert_eq!(camera.take_everything(at_camera), [0, 1, 2]);
+}
+
+#[test]
+fn whoever_waits_is_woken_by_whoever_has_what_it_waits_for() {
+    let device = Device::start();
+    let producer = device.client(APP).with_session();
+    let ours = producer.create_pool(&frame(), sizes(1));
+    let (consumer, theirs) = participant(&device, OTHER_APP, &producer, ours);
+    begin(&consumer, AskPool::Take(theirs, LONG));
+    let (lease, _) = producer.acquire_slot(ours, LONG).leased();
+    producer.submit_slot(lease, 1, numbered(9));
+    begin(&producer, AskPool::Acquire(ours, LONG));
+    let (lease, said) = consumer.finish().of_pool().taken();
+    assert_eq!(said.sequence, 9);
+    consumer.release_slot(lease);
+    producer.finish().of_pool().leased();
+}
+
+#[test]
+fn pools_have_several_producers_and_consumers_and_two_never_hold_one_slot() {
+    let device = Device::start();
+    let owner = device.client(APP).with_session();
+    let pool = owner.create_pool(&frame(), (3, 4, 2));
+    let others = [OTHER_APP, THIRD_APP, APP].map(|uid| participant(&device, uid, &owner, pool));
+    owner.mill(pool, 2);
+    for (client, pool) in &others {
+        client.mill(*pool, 1);
+    }
+    device.await_true("many frames", || {
+        let others: usize = others.iter().map(|(client, _)| client.milled()).sum();
+        (owner.milled() + others > 2000).then_some(())
+    });
+    for (client, _) in &others {
+        client.stop_mill();
+    }
+    owner.stop_mill();
+    assert_eq!(owner.take_everything(pool).len(), 2, "as many as it may hold");
+    let (client, pool) = &others[0];
+    assert_eq!(client.take_everything(*pool).len(), 2);
+}
+
+#[test]
+fn nobody_starves() {
+    let device = Device::start();
+    let owner = device.client(APP).with_session();
+    let pool = owner.create_pool(&frame(), (1, 4, 1));
+    let others = [OTHER_APP, THIRD_APP, APP].map(|uid| participant(&device, uid, &owner, pool));
+    for (client, pool) in &others {
+        client.mill(*pool, 1);
+    }
+    let counts = device.await_true("many frames", || {
+        let counts = others.iter().map(|(client, _)| client.milled()).collect::<Vec<_>>();
+        (counts.iter().sum::<usize>() > 1500).then_some(counts)
+    });
+    let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+    assert!(least * 3 > *most, "{counts:?}");
+    others.iter().for_each(|(client, _)| assert!(client.stop_mill() > 0));
+}
+
+#[test]
+fn a_killed_participant_gives_back_its_slots_and_wakes_who_waits() {
+    let device = Device::start();
+    let owner = device.client(APP).with_session();
+    let pool = owner.create_pool(&frame(), sizes(2));
+    let (victim, theirs) = participant(&device, OTHER_APP, &owner, pool);
+    let (submitted, _) = victim.acquire_slot(theirs, LONG).leased();
+    victim.submit_slot(submitted, 5, numbered(5));
+    victim.acquire_slot(theirs, LONG).leased();
+    assert_eq!(owner.acquire_slot(pool, 0), PoolAnswer::TimedOut);
+    begin(&owner, AskPool::Acquire(pool, LONG));
+    victim.kill();
+    owner.finish().of_pool().leased();
+    let (lease, said) = owner.take_slot(pool, LONG).taken();
+    assert_eq!(said.sequence, 5, "what it had submitted is there");
+    assert!(owner.slot_has(lease, 5));
+    // Its seat is free, too.
+    for uid in [OTHER_APP, THIRD_APP, APP] {
+        participant(&device, uid, &owner, pool);
+    }
+}
+
+#[test]
+fn a_participant_that_leaves_gives_back_its_slots() {
+    let device = Device::start();
+    let owner = device.client(APP).with_session();
+    let pool = owner.create_pool(&frame(), sizes(1));
+    let (client, theirs) = participant(&device, OTHER_APP, &owner, pool);
+    client.acquire_slot(theirs, LONG).leased();
+    client.leave_pool(theirs);
+    owner.acquire_slot(pool, LONG).leased();
+    let (client, theirs) = participant(&device, OTHER_APP, &owner, pool);
+    assert_eq!(client.take_slot(theirs, 0), PoolAnswer::TimedOut);
+}
+
+#[test]
+fn a_pool_ends_with_its_creator_and_what_others_hold_stays_readable() {
+    let device = Device::start();
+    let owner = device.client(APP).with_session();
+    let pool = owner.create_pool(&frame(), sizes(2));
+    let (client, theirs) = participant(&device, OTHER_APP, &owner, pool);
+    let token = owner.share_pool(pool, OTHER_APP);
+    let (lease, _) = owner.acquire_slot(pool, LONG).leased();
+    owner.submit_slot(lease, 7, numbered(0));
+    let (held, _) = client.take_slot(theirs, LONG).taken();
+    begin(&client, AskPool::Take(theirs, LONG));
+    owner.kill();
+    assert_eq!(client.finish().of_pool(), PoolAnswer::Closed);
+    assert_eq!(client.acquire_slot(theirs, 0), PoolAnswer::Closed);
+    assert!(client.slot_has(held, 7));
+    assert_eq!(client.try_join_pool(token).unwrap_err().code, code::BAD_TOKEN);
+    client.leave_pool(theirs);
+    device.await_figures("all is given back", |now| {
+        now.buffers == 0 && now.bytes == 0 && now.pools == 0 && now.others == 0
+    });
+}
+
+#[test]
+fn every_token_that_opens_no_pool_fails_alike() {
+    let device = Device::start();
+    let owner = device.client(APP).with_session();
+    let client = device.client(OTHER_APP).with_session();
+    let thief = device.client(THIRD_APP).with_session();
+    let pool = owner.create_pool(&frame(), sizes(1));
+    let token = owner.try_share_pool(pool, OTHER_APP, 1, false).unwrap();
+    let mut wrong = token;
+    wrong[9] ^= 4;
+    let bad = |refused: Result<PoolHandle, _>| {
+        let refusal: berth_end_to_end::harness::Refusal = refused.unwrap_err();
+        assert_eq!((refusal.code, refusal.message.as_str()), (code::BAD_TOKEN, "bad token"));
+    };
+    bad(thief.try_join_pool(token));
+    bad(client.try_join_pool(wrong));
+    assert_eq!(client.acquire(token).unwrap_err().code, code::BAD_TOKEN, "it is no buffer's");
+    let buffer = owner.allocate_one(&frame());
+    bad(client.try_join_pool(owner.share(buffer.handle, OTHER_APP)));
+    let joined = client.join_pool(token);
+    bad(client.try_join_pool(token));
+    client.leave_pool(joined);
+    let orphan = owner.share_pool(pool, OTHER_APP);
+    owner.leave_pool(pool);
+    bad(client.try_join_pool(orphan));
+}
+
+#[test]
+fn a_pool_is_charged_to_its_creator_within_its_limits() {
+    let device = Device::start_with_policy("limit session-buffers 6\n");
+    let owner = device.client(APP).with_session();
+    let refusal = owner.try_create_pool(&frame(), sizes(7)).unwrap_err();
+    assert_eq!(refusal.code, code::TOO_MANY_BUFFERS);
+    assert_eq!(device.figures().buffers, 0);
+    let pool = owner.create_pool(&frame(), sizes(4));
+    assert_eq!(owner.session_figures().unwrap().buffers, 4);
+    assert_eq!(device.figures().buffers, 5, "and its pages");
+    let (client, theirs) = participant(&device, OTHER_APP, &owner, pool);
+    assert_eq!(client.session_figures().unwrap().buffers, 0);
+    assert_eq!(owner.resize_pool(pool, 7).unwrap_err().code, code::TOO_MANY_BUFFERS);
+    assert_eq!(client.take_everything(theirs), [0, 1, 2, 3], "nothing came of that");
+    for (sizes, limits) in
+        [((0, 4, 0), "1 to 32"), ((1, 17, 0), "1 to 16"), ((1, 4, 33), "0 to 32")]
+    {
+        let refusal = owner.try_create_pool(&frame(), sizes).unwrap_err();
+        assert_eq!(refusal.code, code::BAD_ARGUMENT);
+        assert!(refusal.message.contains(limits), "{refusal:?}");
+    }
+    let refusal = client.resize_pool(theirs, 5).unwrap_err();
+    assert_eq!(refusal.code, code::UNSUPPORTED, "it is another's");
+    owner.leave_pool(pool);
+    device.await_figures("all is given back", |now| now.bytes == 0 || now.lingering > 0);
+    client.leave_pool(theirs);
+    device.await_figures("all is given back", |now| now.bytes == 0 && now.lingering == 0);
+}
+
+#[test]
+fn nobody_holds_more_than_it_may_and_so_nobody_can_keep_all() {
+    let device = Device::start();
+    let owner = device.client(APP).with_session();
+    let pool = owner.create_pool(&frame(), (3, 2, 2));
+    let (client, theirs) = participant(&device, OTHER_APP, &owner, pool);
+    client.acquire_slot(theirs, LONG).leased();
+    client.acquire_slot(theirs, LONG).leased();
+    assert_eq!(client.acquire_slot(theirs, LONG), PoolAnswer::TooMany);
+    owner.acquire_slot(pool, LONG).leased();
+    let third = device.client(THIRD_APP).with_session();
+    let refusal = third.try_join_pool(owner.share_pool(pool, THIRD_APP)).unwrap_err();
+    assert_eq!(refusal.code, code::QUOTA_EXCEEDED);
+    assert!(refusal.message.contains("2 participants of at most 2"), "{refusal:?}");
+}
+
+#[test]
+fn a_pool_grows_and_shrinks_under_use() {
+    let device = Device::start();
+    let owner = device.client(APP).with_session();
+    let pool = owner.create_pool(&frame(), sizes(2));
+    let (client, theirs) = participant(&device, OTHER_APP, &owner, pool);
+    client.mill(theirs, 2);
+    let mut before = client.milled();
+    for slots in [8, 1, 5, 2, 32, 3, 6, 1, 4] {
+        owner.resize_pool(pool, slots).unwrap();
+        before = device.await_true("frames with another number of slots", || {
+            Some(client.milled()).filter(|now| *now > before + 20)
+        });
+    }
+    assert!(client.stop_mill() > 0);
+    assert_eq!(client.take_everything(theirs).len(), 4);
+    owner.restore_pool(pool);
+    device.await_figures("what was taken away is gone", |now| now.buffers == 5);
+}
+
+#[test]
+fn a_slot_that_is_held_is_taken_away_when_it_is_free() {
+    let device = Device::start();
+    let owner = device.client(APP).with_session();
+    let pool = owner.create_pool(&frame(), sizes(3));
+    let (client, theirs) = participant(&device, OTHER_APP, &owner, pool);
+    let leases: Vec<_> = (0..3).map(|_| client.acquire_slot(theirs, LONG).leased()).collect();
+    owner.resize_pool(pool, 1).unwrap();
+    assert_eq!(device.figures().buffers, 4, "all are held");
+    for (lease, slot) in leases {
+        client.submit_slot(lease, 3, numbered(slot.into()));
+    }
+    for _ in 0..3 {
+        let (lease, _) = owner.take_slot(pool, LONG).taken();
+        assert!(owner.slot_has(lease, 3), "its memory is there still");
+        owner.release_slot(lease);
+    }
+    assert_eq!(owner.take_everything(pool), [0]);
+    assert_eq!(client.take_everything(theirs), [0]);
+    device.await_figures("two are gone", |now| now.buffers == 2 && now.lingering == 0);
+}
+
+#[test]
+fn a_participant_that_may_only_read_cannot_write() {
+    let device = Device::start();
+    let owner = device.client(APP).with_session();
+    let pool = owner.create_pool(&frame(), sizes(1));
+    let reader = device.client(OTHER_APP).with_session();
+    let token = owner.try_share_pool(pool, OTHER_APP, 1, true).unwrap();
+    let theirs = reader.join_pool(token);
+    let (lease, _) = owner.acquire_slot(pool, LONG).leased();
+    owner.submit_slot(lease, 6, numbered(0));
+    let (lease, _) = reader.take_slot(theirs, LONG).taken();
+    assert!(reader.slot_has(lease, 6));
+    begin(&reader, AskPool::Fill(lease, 1));
+    let wrote = reader.finish();
+    assert!(matches!(&wrote, Answer::Failed(why) if why.contains("may only be read")), "{wrote:?}");
+}
+
+#[test]
+fn whoever_scribbles_over_a_pool_gives_nobody_what_another_holds() {
+    let device = Device::start();
+    let owner = device.client(APP).with_session();
+    let pool = owner.create_pool(&frame(), (4, 4, 2));
+    let (client, theirs) = participant(&device, OTHER_APP, &owner, pool);
+    let token = owner.share_pool(pool, THIRD_APP);
+    owner.mill_among_enemies(pool);
+    client.mill_among_enemies(theirs);
+    for (seed, lies) in [(1, false), (2, true), (3, false), (4, true)] {
+        let hostile = device.client(THIRD_APP);
+        let ask = Ask::Pool(AskPool::Scribble(token, 2_000_000, seed, lies));
+        assert_eq!(hostile.ask(ask), Ok(Answer::Done));
+    }
+    let before = (owner.milled(), client.milled());
+    device.await_true("both go on", || {
+        let now = (owner.milled(), client.milled());
+        (now.0 > before.0 + 20 && now.1 > before.1 + 20).then_some(())
+    });
+    owner.stop_mill();
+    client.stop_mill();
+    device.assert_alive();
+    // What contradicted itself is put right, and no slot is lost.
+    device.await_true("all slots are back", || {
+        owner.restore_pool(pool);
+        let everything = owner.take_everything(pool);
+        let (first, _) = owner.acquire_slot(pool, 0).leased_or_none()?;
+        let (second, _) = owner.acquire_slot(pool, 0).leased_or_none()?;
+        let rest = client.take_everything(theirs);
+        owner.release_slot(first);
+        owner.release_slot(second);
+        (everything.len() == 2 && rest.len() == 2).then_some(())
+    });
+}
+
+#[test]
+fn participants_killed_at_any_moment_lose_no_slot_and_the_others_go_on() {
+    let device = Device::start();
+    let owner = device.client(APP).with_session();
+    let slots = 4;
+    let pool = owner.create_pool(&frame(), (slots, 16, 0));
+    let (client, theirs) = participant(&device, OTHER_APP, &owner, pool);
+    // Under emulation all takes twenty times as long.
+    let emulated = std::env::var("BERTH_TRANSPORT").is_ok_and(|transport| transport == "kernel");
+    let cycles = if emulated { 300 } else { 3000 };
+    // A join that finds all seats taken uses the token, too.
+    let tokens = (0..cycles / 8).map(|_| owner.share_pool(pool, THIRD_APP)).collect();
+    owner.mill(pool, 1);
+    client.mill(theirs, 1);
+    let killer = device.client(THIRD_APP);
+    let killed = killer.ask(Ask::Pool(AskPool::KillMills(tokens, cycles, 4)));
+    assert_eq!(killed, Ok(Answer::Count(cycles)));
+    let before = (owner.milled(), client.milled());
+    device.await_true("both go on", || {
+        let now = (owner.milled(), client.milled());
+        (now.0 > before.0 + 20 && now.1 > before.1 + 20).then_some(())
+    });
+    owner.stop_mill();
+    client.stop_mill();
+    device.await_figures("the killed are gone", |now| now.abandoned >= cycles as i64);
+    assert_eq!(client.take_everything(theirs).len(), slots as usize, "no slot is lost");
+    assert_eq!(owner.restore_pool(pool), 0, "there is nothing to be put right");
+}
+
+/// What a test does with a pool, by chance.
+#[derive(Debug, Clone)]
+enum Act {
+    Acquire(usize),
+    Submit(usize, usize),
+    Take(usize),
+    Release(usize, usize),
+    Restart(usize),
+    Resize(u32),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let who = 0usize..3;
+    prop_oneof![
+        4 => who.clone().prop_map(Act::Acquire),
+        3 => (who.clone(), any::<usize>()).prop_map(|(who, which)| Act::Submit(who, which)),
+        3 => who.clone().prop_map(Act::Take),
+        3 => (who.clone(), any::<usize>()).prop_map(|(who, which)| Act::Release(who, which)),
+        1 => (1usize..3).prop_map(Act::Restart),
+        1 => (1u32..8).prop_map(Act::Resize),
+    ]
+}
+
+/// A client, its part in the pool, and what it holds: whether it can submit it, how it calls it, and
+/// the slot.
+struct Actor(Client, PoolHandle, Vec<(bool, u64, u32)>);
+
+#[test]
+fn a_pool_of_processes_does_what_a_model_says() {
+    let device = Device::start();
+    let mut runner =
+        TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(24) });
+    let acts = proptest::collection::vec(act(), 1..80);
+    let result = runner.run(&acts, |acts| play(&device, acts));
+    result.unwrap_or_else(|error| panic!("{error}"));
+}
+
+fn play(device: &Device, acts: Vec<Act>) -> Result<(), TestCaseError> {
+    const MAX_HELD: usize = 3;
+    let owner = device.client(APP).with_session();
+    let pool = owner.create_pool(&frame(), (4, 4, MAX_HELD as u32));
+    let token = |owner: &Client| owner.share_pool(pool, OTHER_APP);
+    let join = |token| {
+        let client = device.client(OTHER_APP).with_session();
+        let pool = client.join_pool(token);
+        Actor(client, pool, Vec::new())
+    };
+    let (second, third) = (join(token(&owner)), join(token(&owner)));
+    let mut actors = [Actor(owner, pool, Vec::new()), second, third];
+    let mut filled: VecDeque<(u32, u64)> = VecDeque::new();
+    let (mut next, mut wanted) = (0u64, 4);
+    for act in acts {
+        let used: Vec<u32> = actors
+            .iter()
+            .flat_map(|Actor(.., held)| held.iter().map(|(_, _, slot)| *slot))
+            .chain(filled.iter().map(|(slot, _)| *slot))
+            .collect();
+        let is_free = (0..wanted).any(|slot| !used.contains(&slot));
+        match act {
+            Act::Acquire(who) => {
+                let Actor(client, pool, held) = &mut actors[who];
+                match client.acquire_slot(*pool, 0) {
+                    PoolAnswer::Leased(lease, slot) => {
+                        prop_assert!(slot < wanted && !used.contains(&slot));
+                        held.push((true, lease, slot));
+                    }
+                    PoolAnswer::TimedOut => prop_assert!(!is_free),
+                    other => {
+                        prop_assert_eq!(other, PoolAnswer::TooMany);
+                        prop_assert_eq!(held.len(), MAX_HELD);
+                    }
+                }
+            }
+            Act::Take(who) => {
+                let Actor(client, pool, held) = &mut actors[who];
+                match client.take_slot(*pool, 0) {
+                    PoolAnswer::Taken(lease, slot, _, said) => {
+                        prop_assert_eq!(Some((slot, said.sequence)), filled.pop_front());
+                        prop_assert!(client.slot_has(lease, said.sequence as u8));
+                        held.push((false, lease, slot));
+                    }
+                    PoolAnswer::TimedOut => prop_assert!(filled.is_empty()),
+                    other => {
+                        prop_assert_eq!(other, PoolAnswer::TooMany);
+                        prop_assert_eq!(held.len(), MAX_HELD);
+                    }
+                }
+            }
+            Act::Submit(who, which) => {
+                let Actor(client, _, held) = &mut actors[who];
+                let ready: Vec<usize> = (0..held.len()).filter(|index| held[*index].0).collect();
+                if !ready.is_empty() {
+                    let (_, lease, slot) = held.swap_remove(ready[which % ready.len()]);
+                    client.submit_slot(lease, next as u8, numbered(next));
+                    filled.push_back((slot, next));
+                    next += 1;
+                }
+            }
+            Act::Release(who, which) => {
+                let Actor(client, _, held) = &mut actors[who];
+                if !held.is_empty() {
+                    let (_, lease, _) = held.swap_remove(which % held.len());
+                    client.release_slot(lease);
+                }
+            }
+            Act::Restart(who) => {
+                let abandoned = device.figures().abandoned;
+                actors[who].0.kill();
+                device.await_figures("its end is known", |now| now.abandoned > abandoned);
+                actors[who] = join(token(&actors[0].0));
+            }
+            Act::Resize(slots) => {
+                actors[0].0.resize_pool(pool, slots).unwrap();
+                wanted = slots;
+            }
+        }
+    }
+    Ok(())
+}
