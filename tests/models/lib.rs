@@ -8,6 +8,8 @@
 //! `crate::atomics` and `crate::futex`, which here are loom's and a model of the kernel's. A thread
 //! that sleeps for ever because a wake-up was lost is reported as a deadlock: in the model no sleep
 //! ends by itself, so what real sleepers find when they look again hides nothing here.
+//!
+//! The pool's algorithm takes its memory as a parameter instead.
 
 #![cfg(test)]
 #![allow(missing_docs, dead_code)]
@@ -34,6 +36,7 @@ mod ring {
 }
 
 mod mutexes;
+mod pools;
 mod rings;
 
 use std::time::Duration;

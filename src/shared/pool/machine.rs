@@ -29,29 +29,27 @@ pub trait Word<T> {
 }
 
 /// Lends the methods of an atomic type to [`Word`].
-#[macro_export]
-#[doc(hidden)]
-macro_rules! pool_word {
+macro_rules! lend_methods {
     ($atomic:ty, $value:ty) => {
-        impl $crate::pool::Word<$value> for $atomic {
+        impl Word<$value> for $atomic {
             #[inline]
-            fn load(&self, order: ::std::sync::atomic::Ordering) -> $value {
+            fn load(&self, order: Ordering) -> $value {
                 <$atomic>::load(self, order)
             }
             #[inline]
-            fn store(&self, value: $value, order: ::std::sync::atomic::Ordering) {
+            fn store(&self, value: $value, order: Ordering) {
                 <$atomic>::store(self, value, order);
             }
             #[inline]
-            fn fetch_add(&self, value: $value, order: ::std::sync::atomic::Ordering) -> $value {
+            fn fetch_add(&self, value: $value, order: Ordering) -> $value {
                 <$atomic>::fetch_add(self, value, order)
             }
             #[inline]
-            fn fetch_and(&self, value: $value, order: ::std::sync::atomic::Ordering) -> $value {
+            fn fetch_and(&self, value: $value, order: Ordering) -> $value {
                 <$atomic>::fetch_and(self, value, order)
             }
             #[inline]
-            fn fetch_or(&self, value: $value, order: ::std::sync::atomic::Ordering) -> $value {
+            fn fetch_or(&self, value: $value, order: Ordering) -> $value {
                 <$atomic>::fetch_or(self, value, order)
             }
             #[inline]
@@ -59,8 +57,8 @@ macro_rules! pool_word {
                 &self,
                 now: $value,
                 new: $value,
-                ok: ::std::sync::atomic::Ordering,
-                failed: ::std::sync::atomic::Ordering,
+                ok: Ordering,
+                failed: Ordering,
             ) -> Result<$value, $value> {
                 <$atomic>::compare_exchange(self, now, new, ok, failed)
             }
@@ -68,8 +66,8 @@ macro_rules! pool_word {
     };
 }
 
-pool_word!(AtomicU32, u32);
-pool_word!(AtomicU64, u64);
+lend_methods!(AtomicU32, u32);
+lend_methods!(AtomicU64, u64);
 
 /// What one look at the service's board tells.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

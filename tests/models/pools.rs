@@ -1,0 +1,317 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Pools: one slot, two or three participants, and somebody who writes nonsense to the table.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32 as Observed, Ordering};
+use std::sync::Arc;
+
+use berth_shared::pool::{Board, Cells, Line, Machine, Metadata, Word};
+use loom::cell::UnsafeCell;
+use loom::model::Builder;
+use loom::sync::atomic::{fence, AtomicU32, AtomicU64};
+use loom::thread;
+
+/// What loom checks every order of.
+macro_rules! checked_word {
+    ($name:ident, $atomic:ty, $value:ty) => {
+        struct $name($atomic);
+
+        impl Word<$value> for $name {
+            fn load(&self, order: Ordering) -> $value {
+                self.0.load(order)
+            }
+            fn store(&self, value: $value, order: Ordering) {
+                self.0.store(value, order);
+            }
+            fn fetch_add(&self, value: $value, order: Ordering) -> $value {
+                self.0.fetch_add(value, order)
+            }
+            fn fetch_and(&self, value: $value, order: Ordering) -> $value {
+                self.0.fetch_and(value, order)
+            }
+            fn fetch_or(&self, value: $value, order: Ordering) -> $value {
+                self.0.fetch_or(value, order)
+            }
+            fn compare_exchange(
+                &self,
+                now: $value,
+                new: $value,
+                ok: Ordering,
+                failed: Ordering,
+            ) -> Result<$value, $value> {
+                self.0.compare_exchange(now, new, ok, failed)
+            }
+        }
+    };
+}
+
+checked_word!(Narrow, AtomicU32, u32);
+checked_word!(Wide, AtomicU64, u64);
+
+fn narrow() -> Narrow {
+    Narrow(AtomicU32::new(0))
+}
+
+/// A pool of one slot, and what is in its buffer.
+struct Pool {
+    slot: Wide,
+    tickets: Narrow,
+    epoch: Narrow,
+    alive: Narrow,
+    /// By participant: its page, by offset.
+    claims: Vec<BTreeMap<usize, Narrow>>,
+    places: Vec<Narrow>,
+    /// Whoever joins under a number that another had before.
+    newcomer: Option<u32>,
+    buffer: UnsafeCell<u32>,
+    /// Who holds the slot, seen from outside of the model.
+    holders: Observed,
+}
+
+// SAFETY: the buffer is what the model checks: loom ends the test if two reach it unordered.
+#[allow(unsafe_code)]
+unsafe impl Sync for Pool {}
+
+/// Offsets of a page that one slot and one waiter in each line touch.
+fn offsets() -> impl Iterator<Item = usize> {
+    [0, 4, 64, 64 + 16 * 4].into_iter().chain((0..11).map(|word| 4096 + word * 4))
+}
+
+impl Pool {
+    /// Participants, of whom the lower ones take part from the start.
+    fn new(participants: usize, alive: u32) -> Arc<Pool> {
+        Arc::new(Pool::of(participants, alive))
+    }
+
+    fn of(participants: usize, alive: u32) -> Pool {
+        let page = || offsets().map(|offset| (offset, narrow())).collect();
+        Pool {
+            slot: Wide(AtomicU64::new(0)),
+            tickets: narrow(),
+            epoch: Narrow(AtomicU32::new(1)),
+            alive: Narrow(AtomicU32::new(alive)),
+            claims: (0..participants).map(|_| page()).collect(),
+            places: (0..participants).map(|_| narrow()).collect(),
+            newcomer: None,
+            buffer: UnsafeCell::new(0),
+            holders: Observed::new(0),
+        }
+    }
+
+    fn as_seen_by(self: &Arc<Self>, me: u32, known_epoch: u32) -> View {
+        View { pool: self.clone(), me, known_epoch }
+    }
+
+    /// Notes that somebody holds the slot, alone.
+    fn enter(&self) {
+        assert_eq!(self.holders.fetch_add(1, Ordering::SeqCst), 0, "two hold the slot");
+    }
+
+    fn leave(&self) {
+        self.holders.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+struct View {
+    pool: Arc<Pool>,
+    me: u32,
+    known_epoch: u32,
+}
+
+impl Cells for View {
+    type Word = Narrow;
+    type Slot = Wide;
+
+    fn full_barrier(&self) {
+        fence(Ordering::SeqCst);
+    }
+
+    fn me(&self) -> u32 {
+        self.me
+    }
+
+    fn known_epoch(&self) -> u32 {
+        self.known_epoch
+    }
+
+    fn board(&self) -> Board {
+        Board {
+            epoch: self.pool.epoch.load(Ordering::Relaxed),
+            closed: false,
+            alive: self.pool.alive.load(Ordering::Relaxed),
+            present: 1,
+            retiring: 0,
+            max_held: 1,
+        }
+    }
+
+    fn slot(&self, _slot: u32) -> &Wide {
+        &self.pool.slot
+    }
+
+    fn tickets(&self) -> &Narrow {
+        &self.pool.tickets
+    }
+
+    fn own(&self, offset: usize) -> &Narrow {
+        &self.pool.claims[self.me as usize][&offset]
+    }
+
+    fn other(&self, participant: u32, offset: usize) -> Option<u32> {
+        if self.known_epoch < 2 && self.pool.newcomer == Some(participant) {
+            // The page of whoever had the number before.
+            return Some(0);
+        }
+        Some(self.pool.claims[participant as usize][&offset].load(Ordering::Relaxed))
+    }
+
+    fn places(&self) -> &Narrow {
+        &self.pool.places[self.me as usize]
+    }
+}
+
+impl View {
+    fn acquire(&self) -> bool {
+        matches!(Machine::new(self).try_acquire(None), Ok(Some(_)))
+    }
+
+    /// Writes to the buffer, which only its holder may reach.
+    #[allow(unsafe_code)]
+    fn write(&self, value: u32) {
+        // SAFETY: loom ends the test if anybody else reaches it at this moment.
+        self.pool.buffer.with_mut(|bytes| unsafe { *bytes = value });
+    }
+
+    #[allow(unsafe_code)]
+    fn read(&self) -> u32 {
+        // SAFETY: as in `write`.
+        self.pool.buffer.with(|bytes| unsafe { *bytes })
+    }
+}
+
+fn check(model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.max_branches = 10_000;
+    builder.check(model);
+}
+
+#[test]
+fn two_that_acquire_and_release_never_meet_in_the_buffer() {
+    check(|| {
+        let pool = Pool::new(2, 0b11);
+        let work = |me: u32| {
+            let view = pool.as_seen_by(me, 1);
+            move || {
+                let got = view.acquire();
+                if got {
+                    view.pool.enter();
+                    view.write(me);
+                    assert_eq!(view.read(), me);
+                    view.pool.leave();
+                    Machine::new(&view).release(0);
+                }
+                got
+            }
+        };
+        let other = thread::spawn(work(1));
+        let ours = work(0)();
+        assert!(other.join().unwrap() || ours, "somebody has it");
+        assert!(pool.as_seen_by(0, 1).acquire(), "it is free again");
+    });
+}
+
+#[test]
+fn a_frame_is_taken_once_with_its_bytes_and_what_is_said_of_it() {
+    check(|| {
+        let pool = Pool::new(2, 0b11);
+        let producer = pool.as_seen_by(0, 1);
+        let filling = thread::spawn(move || {
+            assert!(producer.acquire());
+            producer.write(42);
+            let said = Metadata { sequence: 7, ..Metadata::default() };
+            Machine::new(&producer).submit(0, &said).unwrap();
+        });
+        let consumer = pool.as_seen_by(1, 1);
+        let taken = Machine::new(&consumer).try_take(None).unwrap();
+        if let Some(frame) = taken {
+            assert_eq!((frame.metadata.sequence, frame.producer), (7, 0));
+            assert_eq!(consumer.read(), 42);
+            consumer.write(0);
+            Machine::new(&consumer).release(0);
+        }
+        filling.join().unwrap();
+        let left = Machine::new(&consumer).try_take(None).unwrap();
+        assert_eq!(left.is_some(), taken.is_none(), "it is taken once and never lost");
+    });
+}
+
+#[test]
+fn two_never_hold_a_slot_that_a_third_says_is_free() {
+    check(|| {
+        let pool = Pool::new(3, 0b111);
+        let work = |me: u32| {
+            let view = pool.as_seen_by(me, 1);
+            move || {
+                if view.acquire() {
+                    view.pool.enter();
+                    thread::yield_now();
+                    view.pool.leave();
+                    Machine::new(&view).release(0);
+                }
+            }
+        };
+        let other = thread::spawn(work(1));
+        let hostile = pool.clone();
+        let scribbling = thread::spawn(move || hostile.slot.store(0, Ordering::Relaxed));
+        work(0)();
+        other.join().unwrap();
+        scribbling.join().unwrap();
+    });
+}
+
+#[test]
+fn whoever_joins_and_whoever_does_not_know_it_never_hold_one_slot() {
+    check(|| {
+        let pool = Arc::new(Pool { newcomer: Some(1), ..Pool::of(2, 0b01) });
+        // The service seats a participant; the table says that the slot is free, whatever happens.
+        let newcomer = pool.as_seen_by(1, 2);
+        let joining = thread::spawn(move || {
+            let pool = newcomer.pool.clone();
+            pool.epoch.store(2, Ordering::SeqCst);
+            pool.alive.store(0b11, Ordering::SeqCst);
+            pool.slot.store(0, Ordering::Relaxed);
+            if newcomer.acquire() {
+                pool.enter();
+                thread::yield_now();
+                pool.leave();
+                Machine::new(&newcomer).release(0);
+            }
+        });
+        let resident = pool.as_seen_by(0, 1);
+        if resident.acquire() {
+            pool.enter();
+            thread::yield_now();
+            pool.leave();
+            Machine::new(&resident).release(0);
+        }
+        joining.join().unwrap();
+    });
+}
+
+#[test]
+fn nobody_sleeps_while_there_is_a_slot_for_it() {
+    check(|| {
+        let pool = Pool::new(2, 0b11);
+        let holder = pool.as_seen_by(0, 1);
+        assert!(holder.acquire());
+        let releasing = thread::spawn(move || Machine::new(&holder).release(0).wake);
+        let waiter = pool.as_seen_by(1, 1);
+        let turn = Machine::new(&waiter).stand(Line::Free);
+        let got = Machine::new(&waiter).try_acquire(Some(&turn)).unwrap().is_some();
+        let is_woken = releasing.join().unwrap();
+        assert!(got || is_woken, "it sleeps, and nobody wakes it");
+    });
+}
