@@ -14,7 +14,7 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     Access::Access, BufferDescriptor::BufferDescriptor,
 };
 
-use crate::accounts::Charge;
+use crate::accounts::{within, Charge};
 use crate::lock::lock;
 use crate::refusal::{OverLimit, Refusal, Scope};
 use crate::session::{Holding, Session};
@@ -96,20 +96,19 @@ impl Pool {
         Ok(Pool { id, owner, descriptor, max_participants, _charge: charge, state })
     }
 
+    /// Whether there is a seat.
+    pub(crate) fn check_seats(&self) -> Result<(), Refusal> {
+        self.with_open(|state| state.check_seats(self.max_participants))
+    }
+
     /// Seats a participant.
     pub(crate) fn seat(&self) -> Result<Seat, Refusal> {
         self.with_open(|state| {
-            let over = |used| {
-                let limit = self.max_participants.into();
-                let scope = Scope::Pool;
-                Refusal::OverQuota(OverLimit { scope, unit: "participants", used, asked: 1, limit })
-            };
-            let used = state.keeper.alive().count_ones();
-            if used >= self.max_participants {
-                return Err(over(used.into()));
-            }
+            state.check_seats(self.max_participants)?;
             let seated = state.keeper.seat("berth pool claims").map_err(Refusal::of_kernel)?;
-            let number = seated.ok_or_else(|| over(used.into()))?;
+            // There are as many seats as participants may be.
+            let no_seat = || Refusal::Internal("a pool has no seat where it should".to_owned());
+            let number = seated.ok_or_else(no_seat)?;
             opened(&state.keeper, number).map_err(|refusal| {
                 // It never knew of its seat.
                 state.keeper.unseat(number);
@@ -247,6 +246,12 @@ impl Shared for Pool {
 }
 
 impl State {
+    fn check_seats(&self, limit: u32) -> Result<(), Refusal> {
+        let used = self.keeper.alive().count_ones();
+        within(Scope::Pool, "participants", used.into(), 1, limit.into())
+            .map_err(Refusal::OverQuota)
+    }
+
     /// The buffers of slots that are no more.
     fn collect(&mut self, withdrawn: u32) -> Withdrawn {
         let gone = (0..MAX_SLOTS).filter(|number| withdrawn & bit(*number) != 0);

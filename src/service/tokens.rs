@@ -163,6 +163,20 @@ impl<T: Shared> Tokens<T> {
         token: &[u8; 16],
         caller_uid: u32,
     ) -> Result<(Arc<T>, Taken), Refusal> {
+        self.open(token, caller_uid, 1)
+    }
+
+    /// What a token is for, without using it.
+    pub(crate) fn peek(&self, token: &[u8; 16], caller_uid: u32) -> Result<Arc<T>, Refusal> {
+        self.open(token, caller_uid, 0).map(|(what, _)| what)
+    }
+
+    fn open(
+        &self,
+        token: &[u8; 16],
+        caller_uid: u32,
+        uses: u32,
+    ) -> Result<(Arc<T>, Taken), Refusal> {
         let (id, proof) = halves(token)?;
         let mut entries = lock(&self.entries);
         let entry = entries.get_mut(&id).ok_or(Refusal::BadToken)?;
@@ -176,7 +190,7 @@ impl<T: Shared> Tokens<T> {
             entries.remove(&id);
             return Err(Refusal::BadToken);
         };
-        entry.uses_left = entry.uses_left.saturating_sub(1);
+        entry.uses_left = entry.uses_left.saturating_sub(uses);
         let taken = Taken { reads_only: entry.access == Access::READ_ONLY, token: id.0 };
         if entry.uses_left == 0 {
             entries.remove(&id);

@@ -134,7 +134,13 @@ fn participants_and_pools_are_limited() {
         "quota exceeded: the pool uses 2 participants of at most 2; 1 more were asked for"
     );
     service.leave_pool(&other, joined.id).unwrap();
-    service.join_pool(&other, OTHER, &token).unwrap();
+    // None of that used the token up, of whose eight uses seven are left.
+    for _ in 0..7 {
+        let joined = service.join_pool(&other, OTHER, &token).unwrap();
+        assert!(service.join_pool(&other, OTHER, &token).is_err());
+        service.leave_pool(&other, joined.id).unwrap();
+    }
+    assert_eq!(service.join_pool(&other, OTHER, &token).map(drop), Err(Refusal::BadToken));
     for _ in 1..PoolOptions::MAX_POOLS {
         service.create_pool(&owner, &region(), &options(1)).unwrap();
     }

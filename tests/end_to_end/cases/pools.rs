@@ -365,8 +365,7 @@ fn participants_killed_at_any_moment_lose_no_slot_and_the_others_go_on() {
     // Under emulation all takes twenty times as long.
     let emulated = std::env::var("BERTH_TRANSPORT").is_ok_and(|transport| transport == "kernel");
     let cycles = if emulated { 300 } else { 3000 };
-    // A join that finds all seats taken uses the token, too.
-    let tokens = (0..cycles / 8).map(|_| owner.share_pool(pool, THIRD_APP)).collect();
+    let tokens = (0..cycles / 16).map(|_| owner.share_pool(pool, THIRD_APP)).collect();
     owner.mill(pool, 1);
     client.mill(theirs, 1);
     let killer = device.client(THIRD_APP);

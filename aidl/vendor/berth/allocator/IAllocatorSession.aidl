@@ -211,9 +211,9 @@ interface IAllocatorSession {
      * @return the pool.
      * @throws ServiceSpecificException BAD_TOKEN if the token is unknown, bound to another uid, used
      *         up or expired, or if its pool is gone: the answer does not tell which; QUOTA_EXCEEDED
-     *         if the session takes part in as many pools as it may, which does not use the token up,
-     *         or if the pool has as many participants as it may; TOO_MANY_FDS if the service can open
-     *         no further descriptor.
+     *         if the session takes part in as many pools, or the pool has as many participants, as it
+     *         may, which does not use the token up; TOO_MANY_FDS if the service can open no further
+     *         descriptor.
      */
     BufferPool joinPool(in ShareToken token);
 

@@ -175,8 +175,7 @@ fn live(token: [u8; 16], say_ready: OwnedFd) -> Result<Infallible> {
     let pool = loop {
         match session.join_pool(Token(token)) {
             Ok(pool) => break pool,
-            // The one before it is dead, and the service has not heard of it yet. The token is used
-            // up by that: there are more uses than cycles.
+            // Those before it are dead, and the service has not heard of them yet.
             Err(Error::Refused { code: RefusalCode::QUOTA_EXCEEDED, .. }) => thread::yield_now(),
             Err(error) => return Err(error.into()),
         }
