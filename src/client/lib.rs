@@ -51,7 +51,7 @@ pub use berth_kernel::mapping::{OutOfRange, ReadOnly, ReadWrite};
 pub use berth_kernel::sync_file::{FenceInfo, FenceState, SyncFileInfo};
 pub use berth_layout::{PixelFormat, Usage};
 pub use berth_shared::pool::{
-    Crop, Fault as PoolFault, Halt as PoolHalt, Lost as LostSlot, Metadata,
+    Crop, Fault as PoolFault, Halt as PoolHalt, Lost as LostSlot, Metadata, Queue,
 };
 pub use buffer::Buffer;
 pub use error::{Error, RefusalCode};

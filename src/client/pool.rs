@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use berth_shared::pool::{Fault, Frame, Halt, Metadata, Pages, Participant};
+use berth_shared::pool::{Fault, Frame, Halt, Metadata, Pages, Participant, Queue};
 use hal_binder::ParcelFileDescriptor;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     BufferDescriptor::BufferDescriptor, BufferPool::BufferPool,
@@ -147,6 +147,11 @@ impl Pool {
         self.0.participant.number()
     }
 
+    /// How many take part, this one included; it may have changed already.
+    pub fn participants(&self) -> u32 {
+        self.0.participant.participants()
+    }
+
     /// Makes a token by which another uid can join, if this session created the pool.
     pub fn share(&self, permit: SharePermit) -> Result<Token, Error> {
         Ok(Token(self.0.session.binder().sharePool(self.0.id, &permit.into())?.value))
@@ -182,13 +187,23 @@ impl Pool {
 
     /// Takes the frame that was submitted first, if there is one and nobody waits for it.
     pub fn try_take(&self) -> Result<Option<Filled>, Error> {
-        let frame = self.0.up_to_date(|| self.0.participant.try_take().map_err(Fault::Halt))?;
-        Ok(frame.map(|frame| Filled::new(self, frame)))
+        self.try_take_from(Queue::First)
+    }
+
+    /// The same of a queue, as a stage of a pipeline.
+    pub fn try_take_from(&self, queue: Queue) -> Result<Option<Filled>, Error> {
+        let take = || self.0.participant.try_take(queue).map_err(Fault::Halt);
+        Ok(self.0.up_to_date(take)?.map(|frame| Filled::new(self, frame)))
     }
 
     /// Takes the frame that was submitted first, in turn with all who wait.
     pub fn take(&self, within: Duration) -> Result<Filled, Error> {
-        let frame = self.0.in_time(within, |left| self.0.participant.take(left))?;
+        self.take_from(Queue::First, within)
+    }
+
+    /// The same of a queue, as a stage of a pipeline.
+    pub fn take_from(&self, queue: Queue, within: Duration) -> Result<Filled, Error> {
+        let frame = self.0.in_time(within, |left| self.0.participant.take(queue, left))?;
         Ok(Filled::new(self, frame))
     }
 }
@@ -301,8 +316,13 @@ impl Lease {
     }
 
     /// Hands the slot over to whoever takes it, behind all that were submitted before.
-    pub fn submit(mut self, metadata: &Metadata) -> Result<(), Error> {
-        let submitted = self.part.participant.submit(self.slot, metadata);
+    pub fn submit(self, metadata: &Metadata) -> Result<(), Error> {
+        self.submit_to(Queue::First, metadata)
+    }
+
+    /// The same to a queue, as a stage of a pipeline.
+    pub fn submit_to(mut self, queue: Queue, metadata: &Metadata) -> Result<(), Error> {
+        let submitted = self.part.participant.submit(self.slot, queue, metadata);
         // Handed over or lost, it is no longer ours to give back.
         self.held = false;
         Ok(submitted?)
@@ -323,13 +343,13 @@ impl Drop for Lease {
 /// A frame that this process took. Given back when dropped.
 #[derive(Debug)]
 pub struct Filled {
-    part: Arc<Part>,
+    lease: Lease,
     frame: Frame,
 }
 
 impl Filled {
     fn new(pool: &Pool, frame: Frame) -> Self {
-        Filled { part: pool.0.clone(), frame }
+        Filled { lease: Lease::new(pool, frame.slot), frame }
     }
 
     /// The slot's number.
@@ -349,15 +369,14 @@ impl Filled {
 
     /// The slot's buffer.
     pub fn buffer(&self) -> Result<Arc<Buffer>, Error> {
-        self.part.buffer(self.frame.slot)
+        self.lease.buffer()
+    }
+
+    /// Hands the slot on to the next stage of a pipeline, changed or as it is.
+    pub fn pass_on(self, queue: Queue, metadata: &Metadata) -> Result<(), Error> {
+        self.lease.submit_to(queue, metadata)
     }
 
     /// Gives the slot back.
     pub fn release(self) {}
-}
-
-impl Drop for Filled {
-    fn drop(&mut self) {
-        self.part.give_back(self.frame.slot);
-    }
 }

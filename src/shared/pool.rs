@@ -5,8 +5,9 @@
 //! call to the service.
 //!
 //! A slot is free, held by one participant, or filled. A producer acquires a free slot, writes into
-//! its buffer and submits it with metadata; a consumer takes the filled slot that was submitted first
-//! and releases it. Any participant may be both.
+//! its buffer and submits it with metadata to a queue; a consumer takes the filled slot of that queue
+//! that was submitted first, and releases it or submits it to another queue, as the next stage of a
+//! pipeline. Any participant may be both.
 //!
 //! # The pages
 //!
@@ -49,8 +50,8 @@
 //! Whoever has to wait takes a ticket. A slot is only taken by somebody if more slots are there than
 //! waiters with older tickets: newcomers do not overtake, and the oldest waiter has the first slot.
 //! A ticket and not a hand-over, because a waiter that was handed a slot and died would take it along;
-//! a dead one's ticket is ignored as soon as the service has noted its end. Frames are taken in the
-//! order of their submission.
+//! a dead one's ticket is ignored as soon as the service has noted its end. Frames of a queue are
+//! taken in the order of their submission.
 //!
 //! # Waiting
 //!
@@ -69,13 +70,16 @@ mod tests;
 
 pub use claims::{CLAIMS_BYTES, MAX_WAITERS};
 pub use keeper::{Keeper, Restored};
-pub use machine::{Board, Cells, Halt, Line, Lost, Machine, Released, Turn, Word};
+pub use machine::{Board, Cells, Halt, Line, Lost, Machine, Queue, Released, Turn, Word};
 pub use metadata::{Crop, Frame, Metadata};
 pub use participant::{Fault, Pages, Participant};
 pub use slot::{SlotState, SlotWord};
 
 /// The most slots of a pool: as many as a word has bits.
 pub const MAX_SLOTS: u32 = 32;
+
+/// The queues of a pool: the stages of a pipeline.
+pub const QUEUES: u32 = 3;
 
 /// The most participants of a pool at a time.
 pub const MAX_PARTICIPANTS: u32 = 16;

@@ -17,6 +17,7 @@ mod crowd;
 mod measure;
 mod payload;
 mod pixels;
+mod pools;
 mod table;
 
 use std::process::{Command, ExitCode, Stdio};
@@ -100,6 +101,7 @@ fn measure_all() -> Result<Table> {
     crowd::measure(&mut table)?;
     books::measure(&mut table)?;
     pixels::measure(&mut table)?;
+    pools::measure(&allocator, &mut table)?;
     Ok(table)
 }
 

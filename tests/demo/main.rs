@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod actor;
+mod camera;
 mod consumer;
 mod hoarder;
 mod pattern;
@@ -34,6 +35,17 @@ struct Arguments {
 enum Role {
     /// Direct the whole demo; needs root, to give each process a uid.
     Run(Props),
+    /// Direct camera, encoder and display over one pool; needs root, too.
+    Camera(Props),
+    /// Fill frames; started by `camera`.
+    #[command(hide = true)]
+    CameraSource,
+    /// Work on frames; started by `camera`.
+    #[command(hide = true)]
+    CameraEncoder,
+    /// Check frames; started by `camera`.
+    #[command(hide = true)]
+    CameraDisplay,
     /// Allocate, write and share; started by `run`.
     #[command(hide = true)]
     Producer,
@@ -72,7 +84,11 @@ enum Transport {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().role {
-        Role::Run(props) => story::tell(&props),
+        Role::Run(props) => story::tell(&props, story::steps),
+        Role::Camera(props) => story::tell(&props, camera::steps),
+        Role::CameraSource => camera::source(),
+        Role::CameraEncoder => camera::encoder(),
+        Role::CameraDisplay => camera::display(),
         Role::Producer => producer::play(),
         Role::Consumer => consumer::play(),
         Role::Hoarder => hoarder::play(),

@@ -27,8 +27,8 @@ const COMING_UP: Duration = Duration::from_secs(60);
 /// How long memory may take to come back.
 const COMING_BACK: Duration = Duration::from_secs(10);
 
-/// Tells the whole story.
-pub fn tell(props: &Props) -> Result<()> {
+/// Tells a story by its steps.
+pub fn tell(props: &Props, steps: impl FnOnce(&Props, &mut Step) -> Result<()>) -> Result<()> {
     let began = Instant::now();
     let mut step = Step::default();
     match steps(props, &mut step) {
@@ -43,13 +43,14 @@ pub fn tell(props: &Props) -> Result<()> {
 
 /// The step that is being told.
 #[derive(Debug, Default)]
-struct Step {
+pub struct Step {
     number: u32,
     name: &'static str,
 }
 
 impl Step {
-    fn begin(&mut self, name: &'static str) {
+    /// Begins the next step.
+    pub fn begin(&mut self, name: &'static str) {
         self.number += 1;
         self.name = name;
         println!("{}. {name}", self.number);
@@ -62,20 +63,33 @@ impl std::fmt::Display for Step {
     }
 }
 
-fn steps(props: &Props, step: &mut Step) -> Result<()> {
+/// What runs as long as a story does: the HAL, and before it the service manager.
+pub struct Running {
+    _service: Actor,
+    _manager: Option<Actor>,
+}
+
+/// The first steps of every story: the service manager and the HAL start.
+pub fn start_hal(props: &Props, step: &mut Step) -> Result<(Stage, Running, Allocator)> {
     step.begin("the service manager starts");
     let stage = Stage::set(props)?;
-    let _manager = start_manager(props)?;
+    let manager = start_manager(props)?;
 
     step.begin("the HAL registers");
-    let _service = Actor::enter("the HAL", &mut stage.service(), SYSTEM_UID)?;
+    let service = Actor::enter("the HAL", &mut stage.service(), SYSTEM_UID)?;
     let began = Instant::now();
     let allocator = Allocator::connect_within(COMING_UP)?;
     let milliseconds = began.elapsed().as_secs_f64() * 1e3;
     println!(
         "  the HAL runs as uid {SYSTEM_UID}, pid {}, and was found after {milliseconds:.0} ms",
-        _service.pid()
+        service.pid()
     );
+    Ok((stage, Running { _service: service, _manager: manager }, allocator))
+}
+
+/// The steps of the whole demo.
+pub fn steps(props: &Props, step: &mut Step) -> Result<()> {
+    let (stage, _running, allocator) = start_hal(props, step)?;
     let at_first = allocator.stats()?;
     ensure!(at_first.sessions == 0 && at_first.buffers == 0, "the ledger is not empty");
     dump(&allocator)?;
@@ -209,7 +223,7 @@ fn used_memory(allocator: &Allocator) -> Result<UsedMemory> {
 }
 
 /// Asks until the figures are as they should be; how long that took.
-fn wait_until(
+pub fn wait_until(
     allocator: &Allocator,
     reached: impl Fn(&AllocatorStats) -> bool,
 ) -> Result<(AllocatorStats, Duration)> {

@@ -44,6 +44,10 @@ pub enum AskPool {
     Submit(LeaseHandle, Said),
     /// Take a filled slot, waiting so many milliseconds.
     Take(PoolHandle, u64),
+    /// Take a filled slot from the queue of a stage, 0 to 2, waiting so many milliseconds.
+    TakeFrom(PoolHandle, u8, u64),
+    /// Hand one that was taken on to the queue of a stage.
+    PassOn(LeaseHandle, u8, Said),
     /// Whether all bytes of the slot's buffer have this value.
     AllBytesAre(LeaseHandle, u8),
     /// The identity of the slot's buffer.
@@ -157,6 +161,17 @@ impl Client {
     /// Takes a filled slot.
     pub fn take_slot(&self, pool: PoolHandle, milliseconds: u64) -> PoolAnswer {
         self.pool(AskPool::Take(pool, milliseconds)).expect("an answer")
+    }
+
+    /// Takes a filled slot from the queue of a stage.
+    pub fn take_slot_from(&self, pool: PoolHandle, queue: u8, milliseconds: u64) -> PoolAnswer {
+        self.pool(AskPool::TakeFrom(pool, queue, milliseconds)).expect("an answer")
+    }
+
+    /// Fills a slot that was taken and hands it on to the queue of a stage.
+    pub fn pass_slot_on(&self, lease: LeaseHandle, value: u8, queue: u8, said: Said) {
+        self.pool_done(AskPool::Fill(lease, value)).expect("bytes");
+        self.pool_done(AskPool::PassOn(lease, queue, said)).expect("a frame");
     }
 
     /// Fills a slot's buffer and hands it over.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32 as Observed, Ordering};
 use std::sync::Arc;
 
-use berth_shared::pool::{Board, Cells, Line, Machine, Metadata, Word};
+use berth_shared::pool::{Board, Cells, Line, Machine, Metadata, Queue, Word};
 use loom::cell::UnsafeCell;
 use loom::model::Builder;
 use loom::sync::atomic::{fence, AtomicU32, AtomicU64};
@@ -76,7 +76,7 @@ unsafe impl Sync for Pool {}
 
 /// Offsets of a page that one slot and one waiter in each line touch.
 fn offsets() -> impl Iterator<Item = usize> {
-    [0, 4, 64, 64 + 16 * 4].into_iter().chain((0..11).map(|word| 4096 + word * 4))
+    [0, 4, 64, 64 + 8 * 4].into_iter().chain((0..11).map(|word| 4096 + word * 4))
 }
 
 impl Pool {
@@ -232,10 +232,10 @@ fn a_frame_is_taken_once_with_its_bytes_and_what_is_said_of_it() {
             assert!(producer.acquire());
             producer.write(42);
             let said = Metadata { sequence: 7, ..Metadata::default() };
-            Machine::new(&producer).submit(0, &said).unwrap();
+            Machine::new(&producer).submit(0, Queue::First, &said).unwrap();
         });
         let consumer = pool.as_seen_by(1, 1);
-        let taken = Machine::new(&consumer).try_take(None).unwrap();
+        let taken = Machine::new(&consumer).try_take(Queue::First, None).unwrap();
         if let Some(frame) = taken {
             assert_eq!((frame.metadata.sequence, frame.producer), (7, 0));
             assert_eq!(consumer.read(), 42);
@@ -243,7 +243,7 @@ fn a_frame_is_taken_once_with_its_bytes_and_what_is_said_of_it() {
             Machine::new(&consumer).release(0);
         }
         filling.join().unwrap();
-        let left = Machine::new(&consumer).try_take(None).unwrap();
+        let left = Machine::new(&consumer).try_take(Queue::First, None).unwrap();
         assert_eq!(left.is_some(), taken.is_none(), "it is taken once and never lost");
     });
 }

@@ -16,9 +16,32 @@ use crate::{machine, process, workspace};
 /// How long the demo may take in the guest.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
+/// What can be shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Subject {
+    /// Everything that the allocator does
+    #[default]
+    All,
+    /// Camera, encoder and display over one pool
+    Camera,
+}
+
+impl Subject {
+    /// The role of the demo's program that directs it.
+    fn role(self) -> &'static str {
+        match self {
+            Subject::All => "run",
+            Subject::Camera => "camera",
+        }
+    }
+}
+
 /// What `cargo xtask demo` was asked for.
 #[derive(Debug, clap::Args)]
 pub struct Options {
+    /// What to show
+    #[arg(value_enum, default_value_t)]
+    subject: Subject,
     /// Over RPC Binder on this machine's own kernel, without a VM
     #[arg(long, conflicts_with = "lane")]
     host: bool,
@@ -30,18 +53,18 @@ pub struct Options {
 /// Runs it; answers the exit code.
 pub fn run(options: &Options) -> Result<u8> {
     if options.host || options.lane.kind == Kind::Host {
-        on_this_machine()
+        on_this_machine(options.subject)
     } else {
-        in_the_vm(options.lane)
+        in_the_vm(options.lane, options.subject)
     }
 }
 
-fn in_the_vm(lane: Lane) -> Result<u8> {
+fn in_the_vm(lane: Lane, subject: Subject) -> Result<u8> {
     let prepared = Prepared::new(lane)?;
     let files = vm::programs(&["-p", "berth_service", "-p", "berth_demo"])?;
     let words = [
         "/vendor/bin/berth-demo",
-        "run",
+        subject.role(),
         "--service-manager",
         "/bin/rsb_hub",
         "--service-manager-policy",
@@ -57,7 +80,7 @@ fn in_the_vm(lane: Lane) -> Result<u8> {
     prepared.run(&payload, Some(TIMEOUT), out, err)
 }
 
-fn on_this_machine() -> Result<u8> {
+fn on_this_machine(subject: Subject) -> Result<u8> {
     let built = workspace::build(&[
         "build",
         "--release",
@@ -70,7 +93,11 @@ fn on_this_machine() -> Result<u8> {
     let demo = workspace::named(&built, "berth-demo")?;
     let service = workspace::named(&built, "berth-allocator-service")?;
     let mut words = vec![demo.display().to_string()];
-    words.extend(["run".to_owned(), "--service".to_owned(), service.display().to_string()]);
+    words.extend([
+        subject.role().to_owned(),
+        "--service".to_owned(),
+        service.display().to_string(),
+    ]);
     words.extend(["--transport", "rpc"].map(str::to_owned));
     // The demo's processes run under user ids of their own, which takes root.
     let Some(prefix) = machine::root_prefix() else {

@@ -9,11 +9,11 @@ use super::Metadata;
 pub const CLAIMS_BYTES: usize = 8192;
 
 /// How many threads of a participant can stand in one line; more of them wait without a turn.
-pub const MAX_WAITERS: u32 = 16;
+pub const MAX_WAITERS: u32 = 8;
 
 /// A bit for each slot that the participant holds.
 pub(crate) const HELD_AT: usize = 0;
-/// A bit for each thread that waits: the lower half for free slots, the upper for filled ones.
+/// A bit for each thread that waits: the lowest for free slots, and so on for each queue.
 pub(crate) const WAITING_AT: usize = 4;
 /// The ticket of each of them.
 pub(crate) const TICKETS_AT: usize = 64;
@@ -33,4 +33,4 @@ pub(crate) fn record_at(slot: u32, word: usize) -> usize {
 
 const _: () = assert!((2 + Metadata::WORDS) * 4 <= RECORD_BYTES);
 const _: () = assert!(RECORDS_AT + super::MAX_SLOTS as usize * RECORD_BYTES <= CLAIMS_BYTES);
-const _: () = assert!(2 * MAX_WAITERS <= u32::BITS);
+const _: () = assert!((1 + super::QUEUES) * MAX_WAITERS <= u32::BITS);

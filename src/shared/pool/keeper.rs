@@ -13,7 +13,7 @@ use berth_kernel::memfd::Memfd;
 use berth_kernel::KernelError;
 
 use super::claims::{self, CLAIMS_BYTES};
-use super::machine::Line;
+use super::machine::{Line, Queue};
 use super::page::Page;
 use super::participant::ring;
 use super::slot::{SlotState, SlotWord};
@@ -349,7 +349,7 @@ impl Keeper {
 
     fn ring(&self) {
         ring(&self.table.1, Line::Free);
-        ring(&self.table.1, Line::Filled);
+        ring(&self.table.1, Line::Filled(Queue::First));
     }
 
     fn slot(&self, slot: u32) -> &std::sync::atomic::AtomicU64 {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::metadata::{Frame, Metadata};
 use super::slot::{SlotState, SlotWord};
-use super::{bit, bits, claims, MAX_PARTICIPANTS, MAX_SLOTS};
+use super::{bit, bits, claims, MAX_SLOTS};
 
 /// An atomic word of a page.
 pub trait Word<T> {
@@ -86,22 +86,46 @@ pub struct Board {
     pub max_held: u32,
 }
 
+/// A stage of a pipeline: who fills for it, and who takes from it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Queue {
+    /// The first, or the only one.
+    #[default]
+    First,
+    /// What was taken from the first and worked on.
+    Second,
+    /// What was taken from the second.
+    Third,
+}
+
+impl Queue {
+    fn number(self) -> u32 {
+        match self {
+            Queue::First => 0,
+            Queue::Second => 1,
+            Queue::Third => 2,
+        }
+    }
+}
+
 /// What people stand in line for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Line {
     /// Free slots.
     Free,
-    /// Filled ones.
-    Filled,
+    /// Filled ones of a queue.
+    Filled(Queue),
 }
 
 impl Line {
     /// The bits of this line in a word of those who wait.
     fn waiters(self) -> u32 {
-        let lower_half = u32::MAX >> (u32::BITS - claims::MAX_WAITERS);
+        let lowest = u32::MAX >> (u32::BITS - claims::MAX_WAITERS);
         match self {
-            Line::Free => lower_half,
-            Line::Filled => lower_half << claims::MAX_WAITERS,
+            Line::Free => lowest,
+            Line::Filled(Queue::First) => lowest << claims::MAX_WAITERS,
+            Line::Filled(Queue::Second) => lowest << (2 * claims::MAX_WAITERS),
+            Line::Filled(Queue::Third) => lowest << (3 * claims::MAX_WAITERS),
         }
     }
 }
@@ -210,14 +234,15 @@ impl<'cells, C: Cells> Machine<'cells, C> {
         Ok(None)
     }
 
-    /// Takes the filled slot that was submitted first, unless older waiters have a right to it.
-    pub fn try_take(&self, turn: Option<&Turn>) -> Result<Option<Frame>, Halt> {
+    /// Takes the filled slot of a queue that was submitted first, unless older waiters have a right to
+    /// it.
+    pub fn try_take(&self, queue: Queue, turn: Option<&Turn>) -> Result<Option<Frame>, Halt> {
         let board = self.look()?;
-        let ahead = self.ahead(Line::Filled, turn, &board);
+        let ahead = self.ahead(Line::Filled(queue), turn, &board);
         // Somebody may be faster with each: then the next one is the oldest.
         for _ in 0..MAX_SLOTS {
             let now = self.cells.tickets().load(Relaxed);
-            let frames = || bits(board.present).filter_map(|slot| self.frame(slot));
+            let frames = || bits(board.present).filter_map(|slot| self.frame(slot, queue));
             if ahead > 0 && frames().count() <= ahead {
                 return Ok(None);
             }
@@ -230,9 +255,9 @@ impl<'cells, C: Cells> Machine<'cells, C> {
         Ok(None)
     }
 
-    /// Hands a slot that this participant holds over to whoever takes it. Answers whether somebody
-    /// waits and must be woken.
-    pub fn submit(&self, slot: u32, metadata: &Metadata) -> Result<bool, Lost> {
+    /// Hands a slot that this participant holds over to whoever takes it from a queue. Answers whether
+    /// somebody waits and must be woken.
+    pub fn submit(&self, slot: u32, queue: Queue, metadata: &Metadata) -> Result<bool, Lost> {
         if !self.holds(slot) {
             return Err(Lost(slot));
         }
@@ -242,7 +267,7 @@ impl<'cells, C: Cells> Machine<'cells, C> {
         // Once more if somebody that had touched the word has just put it right.
         for _ in 0..2 {
             let ticket = self.cells.tickets().fetch_add(1, Relaxed);
-            let filled = was.submitted(SlotState::Filled, me, ticket);
+            let filled = was.submitted(me, queue.number(), ticket);
             self.record(slot, filled.key(), metadata);
             if std::mem::take(&mut claimed) {
                 self.unclaim(slot);
@@ -250,7 +275,7 @@ impl<'cells, C: Cells> Machine<'cells, C> {
             match self.swap(slot, was, filled) {
                 Ok(()) => {
                     self.cells.full_barrier();
-                    return Ok(self.somebody_waits(Line::Filled, &self.cells.board()));
+                    return Ok(self.somebody_waits(Line::Filled(queue), &self.cells.board()));
                 }
                 Err(now) if now.state() == SlotState::Held && now.participant() == me => was = now,
                 Err(_) => return Err(Lost(slot)),
@@ -453,11 +478,12 @@ impl<'cells, C: Cells> Machine<'cells, C> {
         }
     }
 
-    /// The frame in a slot, if there is one that its producer did submit.
-    fn frame(&self, slot: u32) -> Option<(SlotWord, Frame)> {
+    /// The frame in a slot, if there is one of this queue that its producer did submit.
+    fn frame(&self, slot: u32, queue: Queue) -> Option<(SlotWord, Frame)> {
         let word = self.word(slot);
         let producer = word.participant();
-        if word.state() != SlotState::Filled || producer >= MAX_PARTICIPANTS {
+        let is_filled = word.state() == SlotState::Filled && word.queue() == queue.number();
+        if !is_filled {
             return None;
         }
         let read = |word| self.of(producer, claims::record_at(slot, word));

@@ -14,7 +14,7 @@ use berth_kernel::{futex, KernelError};
 use nix::errno::Errno;
 
 use super::claims::CLAIMS_BYTES;
-use super::machine::{Board, Cells, Halt, Line, Lost, Machine, Released, Turn};
+use super::machine::{Board, Cells, Halt, Line, Lost, Machine, Queue, Released, Turn};
 use super::metadata::{Frame, Metadata};
 use super::page::Page;
 use super::{board, MAX_PARTICIPANTS, MAX_SLOTS};
@@ -96,6 +96,11 @@ impl Participant {
         self.others.read().unwrap_or_else(PoisonError::into_inner).epoch
     }
 
+    /// How many take part, this one included; it may have changed already.
+    pub fn participants(&self) -> u32 {
+        self.board.load(board::ALIVE_AT).count_ones()
+    }
+
     /// Whether a slot is in the pool.
     pub fn has_slot(&self, slot: u32) -> bool {
         self.board.load(board::PRESENT_AT) & super::bit(slot) != 0
@@ -131,29 +136,30 @@ impl Participant {
         }
     }
 
-    /// Takes the frame that was submitted first, if there is one and nobody waits for it.
-    pub fn try_take(&self) -> Result<Option<Frame>, Halt> {
-        self.attempt(Line::Filled, |machine| machine.try_take(None))
+    /// Takes the frame of a queue that was submitted first, if there is one and nobody waits for it.
+    pub fn try_take(&self, queue: Queue) -> Result<Option<Frame>, Halt> {
+        self.attempt(Line::Filled(queue), |machine| machine.try_take(queue, None))
     }
 
-    /// Takes the frame that was submitted first, in turn.
-    pub fn take(&self, within: Duration) -> Result<Frame, Fault> {
-        match self.try_take()? {
+    /// Takes the frame of a queue that was submitted first, in turn.
+    pub fn take(&self, queue: Queue, within: Duration) -> Result<Frame, Fault> {
+        let line = Line::Filled(queue);
+        match self.try_take(queue)? {
             Some(frame) => Ok(frame),
-            None => self.wait(Line::Filled, within, |machine, turn| machine.try_take(Some(turn))),
+            None => self.wait(line, within, |machine, turn| machine.try_take(queue, Some(turn))),
         }
     }
 
-    /// Hands a slot that it holds over to whoever takes it.
+    /// Hands a slot that it holds over to whoever takes it from a queue.
     ///
     /// # Errors
     ///
     /// If the slot is not its own any more, which is so only after somebody wrote to the table or the
     /// service noted this participant's end.
-    pub fn submit(&self, slot: u32, metadata: &Metadata) -> Result<(), Lost> {
-        let wake = self.with(|cells| Machine::new(cells).submit(slot, metadata))?;
+    pub fn submit(&self, slot: u32, queue: Queue, metadata: &Metadata) -> Result<(), Lost> {
+        let wake = self.with(|cells| Machine::new(cells).submit(slot, queue, metadata))?;
         if wake {
-            self.ring(Line::Filled);
+            self.ring(Line::Filled(queue));
         }
         Ok(())
     }
@@ -232,7 +238,8 @@ impl Participant {
 fn bell(table: &Table, line: Line) -> &AtomicU32 {
     table.word(match line {
         Line::Free => board::FREE_BELL_AT,
-        Line::Filled => board::FILLED_BELL_AT,
+        // Whoever waits for another queue looks, and sleeps again.
+        Line::Filled(_) => board::FILLED_BELL_AT,
     })
 }
 

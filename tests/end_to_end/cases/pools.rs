@@ -76,6 +76,39 @@ fn frames_go_from_process_to_process_in_order_with_what_is_said_of_them() {
 }
 
 #[test]
+fn a_frame_goes_through_the_stages_of_a_pipeline_in_one_slot() {
+    let device = Device::start();
+    let camera = device.client(APP).with_session();
+    let at_camera = camera.create_pool(&frame(), sizes(2));
+    let (encoder, at_encoder) = participant(&device, OTHER_APP, &camera, at_camera);
+    let (display, at_display) = participant(&device, THIRD_APP, &camera, at_camera);
+    // Whoever waits for another stage has no right to a frame of this one.
+    begin(&display, AskPool::TakeFrom(at_display, 1, LONG));
+    for sequence in 0..2 {
+        let (lease, _) = camera.acquire_slot(at_camera, LONG).leased();
+        camera.submit_slot(lease, 10 + sequence as u8, numbered(sequence));
+    }
+    assert_eq!(encoder.take_slot_from(at_encoder, 2, 0), PoolAnswer::TimedOut);
+    for sequence in 0..2 {
+        let (lease, said) = encoder.take_slot(at_encoder, LONG).taken();
+        assert_eq!(said.sequence, sequence);
+        assert!(encoder.slot_has(lease, 10 + sequence as u8));
+        let identity = encoder.slot_identity(lease);
+        encoder.pass_slot_on(lease, 20 + sequence as u8, 1, numbered(100 + sequence));
+        let shown = match sequence {
+            0 => display.finish().of_pool(),
+            _ => display.take_slot_from(at_display, 1, LONG),
+        };
+        let PoolAnswer::Taken(lease, _, producer, said) = shown else { panic!("{shown:?}") };
+        assert_eq!((producer, said.sequence), (1, 100 + sequence), "the encoder's");
+        assert!(display.slot_has(lease, 20 + sequence as u8));
+        assert_eq!(display.slot_identity(lease), identity, "the same memory");
+        display.release_slot(lease);
+    }
+    assert_eq!(camera.take_everything(at_camera), [0, 1]);
+}
+
+#[test]
 fn whoever_waits_is_woken_by_whoever_has_what_it_waits_for() {
     let device = Device::start();
     let producer = device.client(APP).with_session();

@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use berth_client::{
     Access, Buffer, Crop, Error, Filled, Lease, Metadata, Pool, PoolFault, PoolHalt, PoolOptions,
-    Session, SharePermit, Token,
+    Queue, Session, SharePermit, Token,
 };
 use berth_end_to_end::pools::{AskPool, LeaseHandle, PoolAnswer, PoolHandle, Said};
 use berth_end_to_end::protocol::Answer;
@@ -78,15 +78,18 @@ impl Pools {
             }
             AskPool::Take(pool, milliseconds) => {
                 let taken = self.pool(pool)?.take(Duration::from_millis(milliseconds));
-                match or_not(taken)? {
-                    Ok(filled) => {
-                        let (slot, producer) = (filled.slot(), filled.producer());
-                        let said = said(filled.metadata());
-                        let lease = self.hold(pool, Held::Full(filled));
-                        Answer::Pool(PoolAnswer::Taken(lease, slot, producer, said))
-                    }
-                    Err(nothing) => Answer::Pool(nothing),
-                }
+                self.taken(pool, taken)?
+            }
+            AskPool::TakeFrom(pool, number, milliseconds) => {
+                let within = Duration::from_millis(milliseconds);
+                let taken = self.pool(pool)?.take_from(queue(number)?, within);
+                self.taken(pool, taken)?
+            }
+            AskPool::PassOn(lease, number, said) => {
+                let (_, held) = self.leases.remove(&lease).context("no such slot here")?;
+                let Held::Full(filled) = held else { anyhow::bail!("it was not taken") };
+                filled.pass_on(queue(number)?, &metadata(said))?;
+                Answer::Done
             }
             AskPool::Fill(lease, value) => {
                 let buffer = self.held(lease)?.buffer()?;
@@ -133,6 +136,17 @@ impl Pools {
         })
     }
 
+    fn taken(&mut self, pool: PoolHandle, taken: Result<Filled, Error>) -> Result<Answer> {
+        Ok(Answer::Pool(match or_not(taken)? {
+            Ok(filled) => {
+                let (slot, producer) = (filled.slot(), filled.producer());
+                let said = said(filled.metadata());
+                PoolAnswer::Taken(self.hold(pool, Held::Full(filled)), slot, producer, said)
+            }
+            Err(nothing) => nothing,
+        }))
+    }
+
     fn keep(&mut self, pool: Pool) -> Answer {
         self.next += 1;
         let number = pool.participant();
@@ -164,6 +178,10 @@ fn or_not<T>(result: Result<T, Error>) -> Result<Result<T, PoolAnswer>> {
         Err(Error::Pool(PoolFault::Halt(PoolHalt::Closed))) => Err(PoolAnswer::Closed),
         Err(error) => return Err(error.into()),
     })
+}
+
+fn queue(number: u8) -> Result<Queue> {
+    [Queue::First, Queue::Second, Queue::Third].get(usize::from(number)).copied().context("a queue")
 }
 
 fn metadata(said: Said) -> Metadata {

@@ -13,7 +13,8 @@ import vendor.berth.allocator.PoolSlot;
  * service.
  *
  * The pages have this layout. All words have 32 bits in the machine's byte order unless said
- * otherwise; offsets are in bytes.
+ * otherwise; offsets are in bytes. A slot that is filled waits in one of three queues, the stages of a
+ * pipeline, numbered from 0.
  *
  * The board, 4096 bytes, is written by the service: 0 the letters BPL1; 4 the epoch; 8 not 0 when the
  * pool is closed; 12 a bit for each participant; 16 a bit for each slot; 20 a bit for each slot that
@@ -22,12 +23,13 @@ import vendor.berth.allocator.PoolSlot;
  * The table, 4096 bytes, is written by everybody: 0 the futex that waiters for free slots sleep on,
  * 64 that of waiters for filled ones, each counted up and woken when there may be one; 128 the next
  * ticket; from 256 on a word of 64 bits for each slot: bits 0-1 its state (0 free, 1 held, 2 filled, 3
- * none), 2-7 a participant, 8-31 a generation that each change counts up, 32-63 the ticket of its
- * last submission.
+ * none), 2-5 a participant, 6-7 a queue, 8-31 a generation that each change counts up, 32-63 the ticket
+ * of its last submission.
  *
  * The claims of a participant, 8192 bytes, are written by it: 0 a bit for each slot that it holds; 4
- * a bit for each of its waiters (0-15 for free slots, 16-31 for filled ones); from 64 on the ticket of
- * each waiter; from 4096 on 64 bytes for each slot: bits 8-63 of the slot's word as it submitted it
+ * a bit for each of its waiters (0-7 for free slots, 8-15, 16-23 and 24-31 for filled ones of each
+ * queue); from 64 on the ticket of
+ * each waiter; from 4096 on 64 bytes for each slot: bits 6-63 of the slot's word as it submitted it
  * (low word first), timestamp, sequence (64 bits, low word first), crop (left, top, right, bottom),
  * tag.
  *
