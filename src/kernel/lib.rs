@@ -28,6 +28,7 @@ pub mod random;
 pub mod robust_list;
 pub mod sync_file;
 pub mod thread_priority;
+pub mod trace;
 pub mod udmabuf;
 
 mod error;

@@ -63,11 +63,13 @@ pub enum Facility {
     /// The memory controller of control groups of version 2, free for a test: with it memory is made
     /// short for one process alone. Only root has it.
     MemoryController,
+    /// The kernel's trace (tracefs, CONFIG_TRACING). Only root sees it.
+    Tracing,
 }
 
 impl Facility {
     /// All of them.
-    pub const ALL: [Facility; 13] = [
+    pub const ALL: [Facility; 14] = [
         Facility::Binder,
         Facility::DmaHeapSystem,
         Facility::Cma,
@@ -81,6 +83,7 @@ impl Facility {
         Facility::HugePages,
         Facility::Pressure,
         Facility::MemoryController,
+        Facility::Tracing,
     ];
 
     /// Its name in [`WITHOUT`] and in reports.
@@ -99,6 +102,7 @@ impl Facility {
             Facility::HugePages => "huge-pages",
             Facility::Pressure => "pressure",
             Facility::MemoryController => "memory-controller",
+            Facility::Tracing => "tracing",
         }
     }
 

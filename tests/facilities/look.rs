@@ -36,6 +36,7 @@ pub fn is_here(facility: Facility) -> bool {
             let groups = fs::read_to_string("/proc/cgroups");
             is_root && groups.is_ok_and(|groups| has_free_memory_controller(&groups))
         }
+        Facility::Tracing => exists("/sys/kernel/tracing/trace_marker"),
     }
 }
 

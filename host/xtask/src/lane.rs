@@ -128,7 +128,13 @@ pub const LANES: &[Lane] = &[
             memory_mib: 512,
             processors: 1,
             command_line: "",
-            without: &[Facility::Vgem, Facility::Vkms, Facility::SyncFiles, Facility::HugePages],
+            without: &[
+                Facility::Vgem,
+                Facility::Vkms,
+                Facility::SyncFiles,
+                Facility::HugePages,
+                Facility::Tracing,
+            ],
         }),
     },
     Lane {
@@ -144,7 +150,7 @@ pub const LANES: &[Lane] = &[
             memory_mib: 512,
             processors: 1,
             command_line: "",
-            without: &[Facility::Ion, Facility::Ashmem, Facility::HugePages],
+            without: &[Facility::Ion, Facility::Ashmem, Facility::HugePages, Facility::Tracing],
         }),
     },
 ];
