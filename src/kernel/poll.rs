@@ -47,6 +47,7 @@ mod tests {
     use super::*;
     use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, Signal};
     use nix::unistd::{getpid, gettid};
+    use proptest::prelude::*;
     use std::io::Write;
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
@@ -64,15 +65,6 @@ mod tests {
         assert_eq!(wait(Duration::MAX), libc::POLLIN);
         drop(near);
         assert_ne!(wait(Duration::ZERO) & libc::POLLHUP, 0);
-    }
-
-    #[test]
-    fn a_wait_takes_its_time_in_whole_milliseconds() {
-        assert_eq!(milliseconds(Duration::ZERO), 0);
-        assert_eq!(milliseconds(Duration::from_nanos(1)), 1);
-        assert_eq!(milliseconds(Duration::from_millis(7)), 7);
-        assert_eq!(milliseconds(Duration::from_micros(7001)), 8);
-        assert_eq!(milliseconds(Duration::MAX), c_int::MAX);
     }
 
     static SIGNALS: AtomicU32 = AtomicU32::new(0);
@@ -102,5 +94,20 @@ mod tests {
         }
         near.write_all(b"x").unwrap();
         assert_eq!(waiter.join().unwrap(), Ok(libc::POLLIN));
+    }
+
+    proptest! {
+        #[test]
+        fn poll_is_never_told_less_than_what_is_left(
+            seconds in 0..10_000_000u64,
+            nanos in 0..1_000_000_000u32,
+        ) {
+            let left = Duration::new(seconds, nanos);
+            let told = milliseconds(left);
+            let exact = told != c_int::MAX;
+            let told = Duration::from_millis(told as u64);
+            prop_assert!(!exact || (told >= left && told < left + Duration::from_millis(1)));
+            prop_assert_eq!(exact, left <= Duration::from_millis(c_int::MAX as u64 - 1));
+        }
     }
 }

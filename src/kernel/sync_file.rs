@@ -10,14 +10,14 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::libc::{self, c_int};
+use nix::libc;
 
 use crate::cpu_access::Direction;
 use crate::fdinfo::DmaBufInfo;
-use crate::KernelError;
+use crate::{poll, KernelError};
 
 /// The longest name that the kernel keeps, in bytes: 32 less the final NUL.
 pub const MAX_NAME_BYTES: usize = 31;
@@ -181,34 +181,10 @@ impl SyncFile {
     /// Waits until no fence is pending, at most `within`, without it as long as that takes. Answers
     /// what has become of the fences: [`FenceState::Pending`] if the time was up first.
     pub fn wait(&self, within: Option<Duration>) -> Result<FenceState, KernelError> {
-        // A time that no clock reaches is none.
-        let end = within.and_then(|within| Instant::now().checked_add(within));
-        loop {
-            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-            match self.poll(left.map_or(-1, poll_timeout)) {
-                // What poll takes at once may be less than what is left.
-                Ok(false) if left.is_some_and(|left| !left.is_zero()) => {}
-                Ok(_) => return self.state(),
-                // A signal; POSIX allows the other.
-                Err(Errno::EINTR | Errno::EAGAIN) => {}
-                Err(errno) => {
-                    return Err(KernelError::new("wait for a sync file", errno));
-                }
-            }
-        }
-    }
-
-    /// Whether all is signalled within a number of milliseconds; −1 is without end.
-    fn poll(&self, timeout: c_int) -> Result<bool, Errno> {
-        let mut entry = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // `nix::poll` takes another timeout in 0.28 than in 0.27.
-        // SAFETY: `entry` is live and exclusive, and one entry is what the call is told of; its
-        // descriptor is open as long as `self` is.
-        let ready = Errno::result(unsafe { libc::poll(&mut entry, 1, timeout) })?;
-        match ready {
-            0 => Ok(false),
-            _ if entry.revents & libc::POLLIN != 0 => Ok(true),
-            _ => Err(Errno::EIO),
+        let refuse = |errno| KernelError::new("wait for a sync file", errno);
+        match poll::wait(self.as_fd(), libc::POLLIN, within).map_err(refuse)? {
+            happened if happened == 0 || happened & libc::POLLIN != 0 => self.state(),
+            _ => Err(refuse(Errno::EIO)),
         }
     }
 
@@ -293,12 +269,6 @@ fn refused(buffer: BorrowedFd<'_>, errno: Errno, operation: String) -> KernelErr
         return KernelError::new(format!("{operation}: takes Linux 6.0"), Errno::ENOSYS);
     }
     KernelError::new(operation, errno)
-}
-
-/// Whole milliseconds, rounded up so that a wait does not end early, and the most that poll takes.
-fn poll_timeout(left: Duration) -> c_int {
-    let whole = left.saturating_add(Duration::from_nanos(999_999)).as_millis();
-    c_int::try_from(whole).unwrap_or(c_int::MAX)
 }
 
 /// `SYNC_IOC_FILE_INFO`. The kernel counts the fences if there is room for none, and otherwise
@@ -421,19 +391,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn poll_is_never_told_less_than_what_is_left(
-            seconds in 0..10_000_000u64,
-            nanos in 0..1_000_000_000u32,
-        ) {
-            let left = Duration::new(seconds, nanos);
-            let told = poll_timeout(left);
-            let exact = told != c_int::MAX;
-            let told = Duration::from_millis(told as u64);
-            prop_assert!(!exact || (told >= left && told < left + Duration::from_millis(1)));
-            prop_assert_eq!(exact, left <= Duration::from_millis(c_int::MAX as u64 - 1));
-        }
-
         #[test]
         fn a_name_ends_at_its_first_nul(name in "[a-z]{0,31}", rest: [u8; 32]) {
             let mut bytes = rest;
