@@ -18,6 +18,7 @@ use nix::errno::Errno;
 use crate::heap_class::HeapClass;
 use crate::heap_memory::{Face, HeapMemory};
 use crate::refusal::Refusal;
+use crate::trace::Gauge;
 
 /// The kernel facility behind a heap.
 #[derive(Debug)]
@@ -59,9 +60,17 @@ pub(crate) struct Heap {
     /// The largest single buffer, in bytes.
     pub(crate) max_bytes: u64,
     pub(crate) source: Source,
+    /// What clients have of it.
+    pub(crate) gauge: Arc<Gauge>,
 }
 
 impl Heap {
+    /// A heap of this name.
+    pub(crate) fn new(name: String, class: HeapClass, max_bytes: u64, source: Source) -> Heap {
+        let gauge = Gauge::of_heap(&name);
+        Heap { name, class, max_bytes, source, gauge }
+    }
+
     /// Whether it answers to a name: its own, or another that its kind has had.
     pub(crate) fn answers_to(&self, name: &str) -> bool {
         self.name == name || (self.gives_dma_bufs() && self.class.aliases().contains(&name))

@@ -76,7 +76,7 @@ impl Heaps {
             };
             let most = driver_limit.map_or(max_bytes, |limit| limit.min(max_bytes));
             let max_bytes = policy.max_buffer_bytes(&name, most);
-            Some(Heap { name, class, max_bytes, source })
+            Some(Heap::new(name, class, max_bytes, source))
         });
         Heaps::new(heaps, policy)
     }
@@ -306,7 +306,7 @@ mod tests {
 
     fn heap(name: &str, class: HeapClass) -> Heap {
         let source = if class == HeapClass::Shmem { Source::Memfd } else { Source::Fake };
-        Heap { name: name.to_owned(), class, max_bytes: 1 << 20, source }
+        Heap::new(name.to_owned(), class, 1 << 20, source)
     }
 
     fn heaps(policy: Policy, there: &[(&str, HeapClass)]) -> Heaps {

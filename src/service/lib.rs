@@ -12,7 +12,7 @@
 //! goes out on the thread of `notices`, so that no client waits for another, and `heap_watch` is the
 //! thread that sees heaps come and go. When a service dies its clients keep the books: each buffer has
 //! one of `receipts`, by which `reattach` proves it to the service that follows, and `restored` is what
-//! came back so. `dump` shows it all. `policy` is what the device says of its
+//! came back so. `dump` shows it all, `trace` when it happens. `policy` is what the device says of its
 //! heaps and limits, `heap_class` what the heaps' names say.
 //!
 //! No lock is held across a system call that allocates, a close, or a call to a client.
@@ -52,6 +52,7 @@ mod session;
 mod shelf;
 mod size_class;
 mod tokens;
+mod trace;
 mod wire;
 
 pub use heap_class::{HeapClass, UnknownHeapClass};

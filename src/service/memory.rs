@@ -20,6 +20,7 @@ use crate::receipts::{Facts, Receipts};
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::session::Role;
+use crate::trace::Counted;
 
 /// A buffer of a session: the session's id and the buffer's in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +54,7 @@ pub(crate) struct Memory {
     held: HeapMemory,
     charge: Mutex<Charge>,
     sharing: Mutex<Sharing>,
+    _counted: Counted,
 }
 
 /// Who else takes part.
@@ -134,6 +136,7 @@ impl Memory {
             held,
             charge: Mutex::new(charge),
             sharing: Mutex::default(),
+            _counted: Counted::new(&choice.heap.gauge, bytes),
         }
     }
 

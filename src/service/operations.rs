@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use crate::latency::{Latency, Quantiles};
+use crate::trace;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,10 +87,12 @@ impl Operations {
         Operations(Operation::ALL.map(|_| Latency::new()))
     }
 
-    /// Does something and notes how long it took.
+    /// Does something, notes how long it took, and traces it.
     pub(crate) fn timed<T>(&self, operation: Operation, act: impl FnOnce() -> T) -> T {
         let began = Instant::now();
+        let slice = trace::slice_at(operation.name(), began);
         let done = act();
+        drop(slice);
         if let Some(latency) = self.0.get(operation as usize) {
             latency.record(began.elapsed());
         }

@@ -26,6 +26,7 @@ use crate::heap::Heap;
 use crate::heap_memory::HeapMemory;
 use crate::lock::{lock, wait};
 use crate::shelf::{Shelf, ShelfLimits};
+use crate::trace;
 
 /// How much less than others the thread counts that clears memory (nice(2)).
 const NICENESS: i32 = 10;
@@ -166,6 +167,7 @@ impl Recycler {
 
     /// Gives memory to the kernel until so many bytes are kept.
     pub(crate) fn trim(&self, keep_bytes: u64) {
+        let _slice = trace::slice("trim");
         let mut idle = lock(&self.idle);
         let mut to_close: Vec<HeapMemory> = Vec::new();
         while idle.dirty_bytes > keep_bytes {
@@ -264,6 +266,7 @@ fn is_device_at_work(held: &HeapMemory) -> bool {
 
 /// Writes zeros over the whole of it, and says whether nobody else can have seen that.
 fn clear(held: &HeapMemory, bytes: u64) -> bool {
+    let _slice = trace::slice("clear");
     // CPU access would wait for it, for as long as its driver or a client likes.
     if is_device_at_work(held) {
         return false;

@@ -246,9 +246,8 @@ mod tests {
         let accounts =
             Arc::new(Accounts::new(Limits::of_machine(1 << 30, 4096), Default::default()));
         let request = Request::of_shape(Shape::Region(4096));
-        let name = "memfd".to_owned();
-        let (class, source) = (HeapClass::Shmem, Source::Memfd);
-        let heap = Arc::new(Heap { name, class, max_bytes: 4096, source });
+        let heap = Heap::new("memfd".to_owned(), HeapClass::Shmem, 4096, Source::Memfd);
+        let heap = Arc::new(heap);
         let choice = Choice { heap: &heap, fallback: false };
         let charge = accounts.admit(1, 4096, 1, 1).unwrap();
         Memory::allocate(&Arc::new(request), choice, 4096, charge).unwrap()

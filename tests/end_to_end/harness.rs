@@ -193,7 +193,7 @@ impl Stage {
 fn service(programs: &Path, transport: &str) -> Command {
     let mut command = Command::new(programs.join("berth-allocator-service"));
     command.env("BERTH_BINDER", transport).env("RUST_LOG", "error");
-    command.env("BERTH_POLICY", programs.join(POLICY_FILE));
+    command.env("BERTH_POLICY", programs.join(POLICY_FILE)).env("BERTH_TRACE", "1");
     command.uid(SYSTEM).gid(SYSTEM).stdin(Stdio::null());
     command
 }

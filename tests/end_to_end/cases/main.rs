@@ -26,6 +26,7 @@ mod regions;
 mod second_driver;
 mod sharing;
 mod storm;
+mod trace;
 mod udmabuf;
 
 /// Values of `AllocatorError`.

@@ -1,0 +1,98 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! What the service does, in the kernel's trace.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use berth_end_to_end::harness::{Client, Device, APP};
+use berth_end_to_end::protocol::Descriptor;
+use berth_facilities::{missing, Facility};
+
+const TRACEFS: &str = "/sys/kernel/tracing";
+const BYTES: i64 = 65_536;
+
+/// The kernel's trace, empty and off, and open to all writers as Android's init leaves it.
+struct KernelTrace(Vec<(PathBuf, Permissions)>);
+
+impl KernelTrace {
+    fn as_android_has_it() -> KernelTrace {
+        let change = |name: &str, mode| {
+            let path = Path::new(TRACEFS).join(name);
+            let before = fs::metadata(&path).unwrap().permissions();
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            (path, before)
+        };
+        let trace = KernelTrace(vec![change("", 0o755), change("trace_marker", 0o222)]);
+        trace.turn(false);
+        fs::write(Path::new(TRACEFS).join("trace"), "").unwrap();
+        trace
+    }
+
+    fn turn(&self, on: bool) {
+        fs::write(Path::new(TRACEFS).join("tracing_on"), if on { "1" } else { "0" }).unwrap();
+    }
+
+    /// The events of a process, the oldest first, each without what the kernel puts before it.
+    fn events_of(&self, pid: u32) -> Vec<String> {
+        let text = fs::read_to_string(Path::new(TRACEFS).join("trace")).unwrap();
+        let events = text.lines().filter_map(|line| line.split_once("tracing_mark_write: "));
+        let events = events.map(|(_, event)| event.replace(&format!("|{pid}"), "|P"));
+        events.filter(|event| event.contains("|P")).collect()
+    }
+}
+
+impl Drop for KernelTrace {
+    fn drop(&mut self) {
+        self.turn(true);
+        for (path, before) in &self.0 {
+            let _ = fs::set_permissions(path, before.clone());
+        }
+    }
+}
+
+/// Allocates a buffer and frees it.
+fn pass_through(client: &Client) {
+    let buffer = client.allocate_one(&Descriptor::linear(BYTES));
+    client.drop_buffer(buffer.handle);
+}
+
+#[test]
+fn operations_and_heaps_show_in_the_kernels_trace_while_it_is_on() {
+    if missing(Facility::Tracing) {
+        return;
+    }
+    let trace = KernelTrace::as_android_has_it();
+    let device = Device::start();
+    let client = device.client(APP).with_session();
+    let pid = device.service_pid();
+    // The kernel refuses its events, and it does not try again for a while.
+    pass_through(&client);
+
+    trace.turn(true);
+    device.await_true("the service finds out that it is on", || {
+        pass_through(&client);
+        trace.events_of(pid).iter().any(|event| event == "B|P|allocate").then_some(())
+    });
+    let before = trace.events_of(pid).len();
+    let buffer = client.allocate_one(&Descriptor::linear(BYTES));
+    let heap = format!("C|P|heap {}, bytes|", buffer.info.heap);
+    // The last of those before it may be given back at the same time.
+    let slice = trace.events_of(pid).split_off(before);
+    let at = |event: &str| slice.iter().position(|seen| seen.starts_with(event));
+    let (began, counted) = (at("B|P|allocate"), at(&heap));
+    assert!(began.is_some() && began < counted, "{slice:?}");
+    assert!(slice.iter().skip(counted.unwrap()).any(|event| event == "E|P"), "{slice:?}");
+    client.drop_buffer(buffer.handle);
+    device.await_true("the heap has everything back", || {
+        let last = trace.events_of(pid).into_iter().rfind(|event| event.starts_with(&heap))?;
+        (last == format!("{heap}0")).then_some(())
+    });
+    assert!(device.berthctl(&["trim"]).status.success());
+    let events = trace.events_of(pid);
+    for event in ["B|P|free", "B|P|trim"] {
+        assert!(events.iter().any(|seen| seen == event), "{event} in {events:?}");
+    }
+}
