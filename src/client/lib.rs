@@ -69,7 +69,9 @@ pub use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     AllocatorCapabilities::AllocatorCapabilities,
     AllocatorStats::AllocatorStats,
     BufferDescriptor::BufferDescriptor,
-    BufferInfo::{BufferInfo, FLAG_ACQUIRED, FLAG_FALLBACK_HEAP, FLAG_SEALED, FLAG_ZEROED},
+    BufferInfo::{
+        BufferInfo, FLAG_ACQUIRED, FLAG_FALLBACK_HEAP, FLAG_GIVEN_UP, FLAG_SEALED, FLAG_ZEROED,
+    },
     BufferLayout::BufferLayout,
     HeapClass::HeapClass,
     IAllocator::MAX_BATCH,

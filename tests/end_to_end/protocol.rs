@@ -567,6 +567,9 @@ pub enum Crowd {
     /// Open a session whose callback never returns, and take part in so many buffers that are then
     /// given up.
     Deaf(usize),
+    /// The same of a client that goes on when all of it has happened, and then hears of everything:
+    /// of how many buffers.
+    Late(usize),
     /// Allocate, write, share, acquire, read and free, so many times; nothing of it may be refused.
     Work(Descriptor, usize),
 }

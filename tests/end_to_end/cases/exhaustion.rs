@@ -151,6 +151,14 @@ fn whoever_lets_more_news_pile_up_than_anything_holds_keeps_none_from_others() {
 }
 
 #[test]
+fn whoever_listens_again_hears_of_everything() {
+    let device = Device::start();
+    let late = device.client(APP);
+    // More than a socket holds, and within what a uid may have in a VM.
+    assert_eq!(late.crowd(Crowd::Late(900)), 900);
+}
+
+#[test]
 fn uids_that_all_let_news_pile_up_keep_none_from_others() {
     let device = Device::start();
     let victim = Victim::new(&device);

@@ -3,12 +3,16 @@
 
 //! A client that takes what it can get, and one that works beside it.
 
+use std::collections::HashSet;
 use std::sync::mpsc::channel;
+use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
-use berth_client::{Access, Allocator, Buffer, Error, RefusalCode, Session, SharePermit, Token};
+use berth_client::{
+    Access, Allocator, Buffer, Error, RefusalCode, Session, SharePermit, Token, FLAG_GIVEN_UP,
+};
 use berth_end_to_end::protocol::{self, Descriptor};
 use nix::unistd::getuid;
 
@@ -48,6 +52,7 @@ impl Crowd {
                 Ok(threads)
             }
             Crowd::Deaf(rounds) => self.be_deaf(allocator, rounds),
+            Crowd::Late(rounds) => self.be_late(allocator, rounds),
             Crowd::Work(descriptor, rounds) => work(allocator, &descriptor, rounds),
         }
     }
@@ -135,6 +140,44 @@ impl Crowd {
         first_news.recv_timeout(NEWS).context("the deaf client was never called")?;
         self.sessions.extend([deaf, owner]);
         Ok(rounds)
+    }
+}
+
+impl Crowd {
+    fn be_late(&mut self, allocator: &Allocator, rounds: usize) -> Result<usize> {
+        let ((told, news), (go_on, wait)) = (channel(), channel::<()>());
+        let wait = Mutex::new(wait);
+        let late = allocator.open_session_with("late", move |ids: &[i64]| {
+            let _ = told.send(ids.to_vec());
+            // Until the other end is dropped.
+            let _ = wait.lock().map(|wait| wait.recv());
+        })?;
+        let owner = allocator.open_session("owner")?;
+        let region = wire::descriptor(&Descriptor::region(1));
+        let permit = SharePermit { lifetime: LIFETIME, ..SharePermit::once(getuid().as_raw()) };
+        let mut expected = HashSet::new();
+        for _ in 0..rounds {
+            let own = owner.allocate_descriptor(region.clone(), 1)?.pop().context("no buffer")?;
+            let taken = late.acquire(owner.share(&own, permit)?)?;
+            expected.insert(taken.id());
+            // It stays in the session, without a descriptor here.
+            taken.forget();
+            owner.free(vec![own])?;
+        }
+        drop(go_on);
+        let mut heard = HashSet::new();
+        while heard.len() < rounds {
+            let ids = news.recv_timeout(NEWS).context("some news never came")?;
+            if ids.is_empty() {
+                let gone = late.list()?.into_iter().filter(|info| info.flags & FLAG_GIVEN_UP != 0);
+                heard.extend(gone.map(|info| info.id));
+            } else {
+                heard.extend(ids);
+            }
+        }
+        ensure!(heard == expected, "it heard of others' buffers");
+        self.sessions.extend([late, owner]);
+        Ok(heard.len())
     }
 }
 
