@@ -91,6 +91,24 @@ pub enum Error {
     /// Only dma-bufs have fences.
     #[error("memory that is no dma-buf has no fences")]
     NoFences,
+    /// What came as a payload contradicts itself, or what the kernel says of its region.
+    #[error("no payload: {0}")]
+    BadPayload(String),
+    /// A payload is longer than its receiver takes.
+    #[error("a payload of {length} bytes, at most {limit} are taken")]
+    PayloadTooLong {
+        /// Bytes of it.
+        length: u64,
+        /// The most that are taken.
+        limit: u64,
+    },
+    /// The receiver still reads what was sent last in a region that is to be used again.
+    #[error("the region is still read after {0:?}")]
+    PayloadInUse(Duration),
+    /// What a payload was to be filled from could not be read, or what it was to be written to not
+    /// written.
+    #[error("the other end of a payload: {0}")]
+    PayloadStream(#[from] std::io::Error),
     /// Only the handle that allocated or acquired a buffer can do this, not one from `get`.
     #[error("this handle is a second one of buffer {0}")]
     NotTheOwner(i64),

@@ -25,7 +25,8 @@
 //! both end with the value. A buffer that is not mapped has no bytes, and a mapped one shows them
 //! only inside of a bracket of CPU access. [`ForeignMemory`] is the same for memory that came from
 //! somewhere else, and a [`MappingCache`] for memory that comes again and again. A [`Plane`] shows an
-//! image by rows and samples; a [`Fence`] is the end of a device's work.
+//! image by rows and samples; a [`Fence`] is the end of a device's work. A [`payload`] is an argument
+//! of any length for any interface.
 
 #![forbid(unsafe_code)]
 
@@ -37,6 +38,7 @@ mod fence;
 mod foreign;
 mod mapped;
 mod mapping_cache;
+pub mod payload;
 mod plane;
 mod pool;
 mod range;

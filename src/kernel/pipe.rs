@@ -3,12 +3,13 @@
 
 //! Pipes: what one process writes another reads, pipe(2).
 
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
 
-use crate::KernelError;
+use crate::{poll, KernelError};
 
 /// A pipe that is closed on exec: the end to read from and the end to write to. The descriptors are
 /// the caller's; reading ends when the last copy of the other is closed.
@@ -24,11 +25,22 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd), KernelError> {
     unsafe { Ok((OwnedFd::from_raw_fd(reader), OwnedFd::from_raw_fd(writer))) }
 }
 
+/// Waits, at most `within`, until every copy of the end to write to is closed, by whatever process and
+/// also by its death. Answers whether it came to that. What was written meanwhile stays unread.
+///
+/// An event loop sees the same in `POLLHUP`, which it need not ask for.
+pub fn await_last_writer(reader: BorrowedFd<'_>, within: Duration) -> Result<bool, KernelError> {
+    let happened = poll::wait(reader, 0, Some(within));
+    let happened = happened.map_err(KernelError::context(|| "wait for a pipe".to_owned()))?;
+    Ok(happened & libc::POLLHUP != 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs::File;
     use std::io::{Read, Write};
+    use std::os::fd::AsFd;
 
     #[test]
     fn what_is_written_is_read_and_ends_with_its_writer() {
@@ -51,5 +63,17 @@ mod tests {
             );
             assert_eq!(flags.unwrap() & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
         }
+    }
+
+    #[test]
+    fn the_last_writer_is_gone_with_its_last_copy_whatever_was_written() {
+        let (reader, writer) = pipe().unwrap();
+        let mut copy = File::from(writer.try_clone().unwrap());
+        copy.write_all(b"unread").unwrap();
+        drop(writer);
+        assert!(!await_last_writer(reader.as_fd(), Duration::ZERO).unwrap());
+        let closer = std::thread::spawn(move || drop(copy));
+        assert!(await_last_writer(reader.as_fd(), Duration::MAX).unwrap());
+        closer.join().unwrap();
     }
 }

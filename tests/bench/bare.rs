@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
+use berth_client::payload::PayloadParcel;
 use berth_kernel::memfd::Memfd;
 use hal_binder::{Interface, ParcelFileDescriptor, ProcessState, Strong};
 use rsbinder::BinderResult;
@@ -23,6 +24,8 @@ pub trait IBare {
     fn take(&self, descriptor: &ParcelFileDescriptor) -> BinderResult<()>;
     /// Takes bytes.
     fn swallow(&self, bytes: &[u8]) -> BinderResult<i32>;
+    /// Takes a payload.
+    fn accept(&self, payload: &PayloadParcel) -> BinderResult<()>;
 }
 
 struct Bare(Memfd);
@@ -41,6 +44,10 @@ impl IBare for Bare {
 
     fn swallow(&self, bytes: &[u8]) -> BinderResult<i32> {
         Ok(bytes.len() as i32)
+    }
+
+    fn accept(&self, _payload: &PayloadParcel) -> BinderResult<()> {
+        Ok(())
     }
 }
 

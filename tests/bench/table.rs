@@ -15,6 +15,8 @@ use crate::measure::{Pair, Spread};
 pub enum Target {
     /// At most so many times the reference.
     AtMost(f64),
+    /// At least so many times the reference.
+    AtLeast(f64),
     /// At least so many times as fast as the reference.
     FasterBy(f64),
     /// At least so many times what the reference gets done in the same time.
@@ -33,6 +35,9 @@ impl Table {
             Target::AtMost(limit) => {
                 (format!("{ratio:.2} x"), ratio <= limit, format!("<= {limit} x"))
             }
+            Target::AtLeast(limit) => {
+                (format!("{ratio:.2} x"), ratio >= limit, format!(">= {limit} x"))
+            }
             Target::FasterBy(limit) => {
                 let times = 1.0 / ratio;
                 (format!("{times:.1} x faster"), times >= limit, format!(">= {limit} x faster"))
@@ -43,25 +48,34 @@ impl Table {
             }
         };
         let (ours, reference) = (spread(pair.ours), spread(pair.reference));
-        self.row(what, &ours, &format!("{against}: {reference}"), &shown, &target, met);
+        let verdict = if met { "met" } else { "MISSED" };
+        self.row([what, &ours, &format!("{against}: {reference}"), &shown, &target, verdict]);
+    }
+
+    /// Adds a pair of which nothing is demanded.
+    pub fn comparison(&mut self, what: &str, against: &str, pair: &Pair) {
+        let (ours, reference) = (spread(pair.ours), spread(pair.reference));
+        let shown = format!("{:.2} x", pair.ratio());
+        self.row([what, &ours, &format!("{against}: {reference}"), &shown, "", ""]);
     }
 
     /// Adds a time that has a limit of its own.
     pub fn time(&mut self, what: &str, took: Duration, limit: Duration) {
         let (took_text, limit_text) = (time(took), format!("<= {}", time(limit)));
-        self.row(what, &took_text, "", &took_text, &limit_text, took <= limit);
+        let verdict = if took <= limit { "met" } else { "MISSED" };
+        self.row([what, &took_text, "", &took_text, &limit_text, verdict]);
     }
 
     /// Adds an amount of memory that has a limit of its own.
     pub fn memory(&mut self, what: &str, bytes: u64, limit: u64) {
         let (shown, target) = (format!("{bytes} bytes"), format!("<= {limit} bytes"));
-        self.row(what, &shown, "", &shown, &target, bytes <= limit);
+        let verdict = if bytes <= limit { "met" } else { "MISSED" };
+        self.row([what, &shown, "", &shown, &target, verdict]);
     }
 
-    fn row(&mut self, what: &str, ours: &str, against: &str, shown: &str, target: &str, met: bool) {
-        let verdict = if met { "met" } else { "MISSED" };
+    fn row(&mut self, cells: [&str; 6]) {
+        let [what, .., shown, target, verdict] = cells;
         eprintln!("{what}: {shown} ({target}, {verdict})");
-        let cells = [what, ours, against, shown, target, verdict];
         self.0.push(cells.map(str::to_owned));
     }
 }

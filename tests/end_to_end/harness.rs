@@ -18,7 +18,7 @@ use crate::protocol::WriteRoads;
 use crate::protocol::{
     Answer, Ask, Capabilities, Descriptor, Figures, Handle, Held, Info, Proof, Sweep,
 };
-use crate::protocol::{Crowd, Hold, KillCycles, Look, Stormed};
+use crate::protocol::{Crowd, Hold, KillCycles, Look, Payloads, Stormed};
 use crate::protocol::{Fence, FenceHandle, FenceState, Fences, Picture, SwSync, Vgem, Vkms};
 
 /// Android's uid `system`, under which the HAL runs.
@@ -783,5 +783,31 @@ impl Client {
     /// Whether another process painted it.
     pub fn is_painted(&self, handle: Handle) -> bool {
         self.yes(Ask::Look(Look::Painted(handle)))
+    }
+}
+
+/// Payloads.
+impl Client {
+    /// Receives payloads from now on.
+    pub fn serve_payloads(&self) {
+        self.done(Ask::Payload(Payloads::Serve)).expect("a service");
+    }
+
+    /// Sends one: what was received?
+    pub fn payload(&self, ask: Payloads) -> String {
+        match self.ask(Ask::Payload(ask)).expect("a payload") {
+            Answer::Text(text) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Whether the region of the last payload can be used again within milliseconds.
+    pub fn use_again(&self, milliseconds: u64) -> Result<(), String> {
+        self.begin(&Ask::Payload(Payloads::UseAgain(milliseconds)));
+        match self.finish() {
+            Answer::Done => Ok(()),
+            Answer::Failed(message) => Err(message),
+            other => panic!("{other:?}"),
+        }
     }
 }

@@ -425,6 +425,8 @@ pub enum Ask {
     Look(Look),
     /// Take part in pools.
     Pool(AskPool),
+    /// Send payloads, or receive them.
+    Payload(Payloads),
 }
 
 /// What the client answers.
@@ -621,4 +623,61 @@ pub enum Look {
     Paint(Handle),
     /// Whether another process painted just that, sample by sample.
     Painted(Handle),
+}
+
+/// What a test asks of payloads. What was received is told as a text: `inline`, `frozen` or `live`, how
+/// many bytes, and a sum of them; or why it was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Payloads {
+    /// Receive what others send, until the process ends.
+    Serve,
+    /// Send so many bytes: what was received?
+    Send(Road, usize),
+    /// Send so many bytes in a bare call: how many were received?
+    SendBare(usize),
+    /// Send so many bytes as payloads of one mebibyte: what was received, and the most memory that it
+    /// took here, in bytes?
+    Stream(u64),
+    /// Send so many bytes that the receiver keeps.
+    SendToKeep(usize),
+    /// Use the region of what was sent last again, within milliseconds.
+    UseAgain(u64),
+    /// Let the receiver let go of what it keeps.
+    LetGo,
+    /// Send what is no payload, as anybody could: what was received?
+    Lie(Lie),
+    /// The sum of so many bytes of those that are sent.
+    Sum(u64),
+}
+
+/// How bytes are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Road {
+    /// In the message or a local region.
+    Bytes,
+    /// In a region of the service.
+    OfTheService,
+    /// In a region that is used again.
+    Again,
+}
+
+/// What is no payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Lie {
+    /// A region that can be made smaller.
+    Unsealed,
+    /// A region that was made smaller.
+    Shrunk,
+    /// A region that is shorter than its length says.
+    Length,
+    /// A place before the start.
+    Negative,
+    /// Bytes of a tebibyte that nobody wrote: all of it.
+    Sparse,
+    /// A directory.
+    Directory,
+    /// A socket.
+    Socket,
+    /// A buffer: a dma-buf where there are any.
+    Buffer,
 }

@@ -18,6 +18,7 @@ mod libgbinder;
 mod limits;
 mod looking;
 mod ownership;
+mod payload;
 mod pools;
 mod pressure;
 mod proc_truth;

@@ -25,6 +25,7 @@ use crate::crowd::Crowd;
 use crate::drivers::Drivers;
 use crate::hold::Holder;
 use crate::memory::Memory;
+use crate::payload::Payloads;
 use crate::pools::{kill_mills, Pools};
 use crate::storm::Stormer;
 use crate::sweep::sweep;
@@ -46,6 +47,7 @@ pub struct Client {
     stormer: Stormer,
     crowd: Crowd,
     holder: Holder,
+    payloads: Payloads,
     pools: Pools,
 }
 
@@ -329,6 +331,10 @@ impl Client {
             Ask::Crowd(ask) => {
                 let allocator = self.allocator()?.clone();
                 Answer::Count(self.crowd.answer(&allocator, ask)?)
+            }
+            Ask::Payload(ask) => {
+                let session = self.session.as_ref().map(|open| &open.session);
+                self.payloads.answer(ask, session)?
             }
             Ask::Look(ask) => self.drivers.look(ask, &self.buffers)?,
             Ask::Pool(AskPool::KillMills(tokens, cycles, at_once)) => {

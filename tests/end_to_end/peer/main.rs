@@ -15,6 +15,7 @@ mod kernel;
 mod leftover;
 mod look;
 mod memory;
+mod payload;
 mod pools;
 mod storm;
 mod sweep;
