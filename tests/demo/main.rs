@@ -9,13 +9,16 @@
 #![forbid(unsafe_code)]
 
 mod actor;
+mod audio;
 mod camera;
 mod consumer;
 mod hoarder;
 mod pattern;
+mod player;
 mod producer;
 mod proof;
 mod script;
+mod speaker;
 mod stage;
 mod story;
 
@@ -46,6 +49,14 @@ enum Role {
     /// Check frames; started by `camera`.
     #[command(hide = true)]
     CameraDisplay,
+    /// Direct a player and an audio server, with a ring and a payload between them; needs root, too.
+    Audio(Props),
+    /// Play a track; started by `audio`.
+    #[command(hide = true)]
+    Player,
+    /// Be the audio server; started by `audio`.
+    #[command(hide = true)]
+    Speaker,
     /// Allocate, write and share; started by `run`.
     #[command(hide = true)]
     Producer,
@@ -89,6 +100,9 @@ fn main() -> ExitCode {
         Role::CameraSource => camera::source(),
         Role::CameraEncoder => camera::encoder(),
         Role::CameraDisplay => camera::display(),
+        Role::Audio(props) => story::tell(&props, audio::steps),
+        Role::Player => player::play(),
+        Role::Speaker => speaker::play(),
         Role::Producer => producer::play(),
         Role::Consumer => consumer::play(),
         Role::Hoarder => hoarder::play(),

@@ -24,6 +24,8 @@ enum Subject {
     All,
     /// Camera, encoder and display over one pool
     Camera,
+    /// A player that streams to an audio server, through a ring and as a payload
+    Audio,
 }
 
 impl Subject {
@@ -32,6 +34,7 @@ impl Subject {
         match self {
             Subject::All => "run",
             Subject::Camera => "camera",
+            Subject::Audio => "audio",
         }
     }
 }
