@@ -259,6 +259,7 @@ impl Drop for Bracket<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{mpsc, Arc};
     use std::thread;
@@ -360,5 +361,36 @@ mod tests {
         brackets.begin(ReadWrite, Some(Deadline::after(Duration::MAX)), count).unwrap();
         assert_eq!(calls.load(Ordering::Relaxed), 1, "only the reader");
         first.join().unwrap().unwrap();
+    }
+
+    proptest! {
+        #[test]
+        fn the_kernel_has_open_what_anybody_has_open_and_no_more(
+            steps in prop::collection::vec((0usize..3, any::<prop::sample::Index>(), any::<bool>()), 0..60),
+        ) {
+            let mut recorded = Recorded::default();
+            let mut open: Vec<Direction> = Vec::new();
+            for (direction, which, begins) in steps {
+                if begins || open.is_empty() {
+                    let direction = [Read, Write, ReadWrite][direction];
+                    recorded.begin(direction);
+                    open.push(direction);
+                } else {
+                    let ended = open.swap_remove(which.index(open.len()));
+                    recorded.end(ended);
+                }
+                let (mut reads, mut writes) = (0, 0);
+                for told in &recorded.told {
+                    let (step, direction) = match told {
+                        Told::Begin(direction) => (1, direction),
+                        Told::End(direction) => (-1, direction),
+                    };
+                    reads += if direction.reads() { step } else { 0 };
+                    writes += if direction.writes() { step } else { 0 };
+                }
+                prop_assert_eq!(reads, i32::from(open.iter().any(|open| open.reads())));
+                prop_assert_eq!(writes, i32::from(open.iter().any(|open| open.writes())));
+            }
+        }
     }
 }

@@ -196,6 +196,11 @@ impl Buffer {
         Ok(())
     }
 
+    /// This process has sealed it by its own descriptor.
+    pub(crate) fn note_seal(&self) {
+        self.sealed.store(true, Ordering::Relaxed);
+    }
+
     fn sealed_flag(&self) -> i32 {
         match self.sealed.load(Ordering::Relaxed) {
             true => BufferInfo::FLAG_SEALED,

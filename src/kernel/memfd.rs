@@ -199,9 +199,11 @@ impl Memfd {
     /// Holes can no longer be punched either: read-only for good and purgeable exclude each other.
     pub fn seal_future_writes(&self) -> Result<(), KernelError> {
         let wanted = FUTURE_WRITE_SEAL | SealFlag::F_SEAL_SEAL;
+        // What is frozen is sealed all the more.
+        let any = FUTURE_WRITE_SEAL | SealFlag::F_SEAL_WRITE;
         match fcntl(self.fd.as_raw_fd(), FcntlArg::F_ADD_SEALS(wanted)) {
             // That is also the answer when all of it was sealed before.
-            Err(Errno::EPERM) if seals(self.as_fd())?.contains(wanted) => Ok(()),
+            Err(Errno::EPERM) if seals(self.as_fd())?.intersects(any) => Ok(()),
             result => result.map(|_| ()).map_err(KernelError::context(|| {
                 "seal a memfd against writing from now on".to_owned()
             })),
@@ -524,6 +526,7 @@ mod tests {
         assert_eq!(refused.errno, Errno::EPERM);
         assert_eq!(memfd.write_at(0, b"x").unwrap_err().errno, Errno::EPERM);
         assert_eq!(memfd.punch().unwrap_err().errno, Errno::EPERM);
+        memfd.seal_future_writes().unwrap();
     }
 
     #[test]

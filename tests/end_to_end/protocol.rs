@@ -657,6 +657,8 @@ pub enum Road {
     Bytes,
     /// In a region of the service.
     OfTheService,
+    /// In one that is revoked when its owner dies.
+    Revocable,
     /// In a region that is used again.
     Again,
 }

@@ -11,6 +11,7 @@ use berth_kernel::descriptor::duplicate;
 use berth_kernel::mapping::{Mapping, ReadWrite};
 use berth_kernel::memfd::{self, Memfd};
 use hal_binder::ParcelFileDescriptor;
+use vendor_berth_allocator::aidl::vendor::berth::allocator::AllocationFlag::AllocationFlag;
 
 use super::{PayloadParcel, INLINE_BYTES};
 use crate::range::span;
@@ -37,7 +38,7 @@ impl Payload {
     ///
     /// # Errors
     ///
-    /// [`Error::BadPayload`] if it is a dma-buf, and of the kernel (`EBUSY`) if somebody has it mapped to
+    /// [`Error::BadPayload`] if it is a dma-buf or has `REVOKE_ON_DEATH`, and of the kernel (`EBUSY`) if somebody has it mapped to
     /// write or uses it as a udmabuf. Ashmem and regions that were [sealed](Buffer::seal) before are
     /// taken as they are: the receiver cannot be sure of their bytes.
     pub fn in_region(region: &Buffer, range: impl RangeBounds<u64>) -> Result<Payload, Error> {
@@ -47,9 +48,17 @@ impl Payload {
             Some(end) if end <= region.size() && bytes > 0 => {}
             _ => return Err(Error::OutOfBuffer { offset, bytes, size: region.size() }),
         }
+        // The service could not take it back then.
+        if region.descriptor().flags & AllocationFlag::REVOKE_ON_DEATH.0 != 0 {
+            let message = "a region with REVOKE_ON_DEATH, which must stay revocable";
+            return Err(Error::BadPayload(message.to_owned()));
+        }
         match memory.kind() {
             ForeignKind::Ashmem => region.seal()?,
-            ForeignKind::Memfd if memory.is_writable() => memfd::freeze(memory.as_fd())?,
+            ForeignKind::Memfd if memory.is_writable() => {
+                memfd::freeze(memory.as_fd())?;
+                region.note_seal();
+            }
             ForeignKind::Memfd => {}
             other => return Err(Error::BadPayload(format!("{other} as a region"))),
         }

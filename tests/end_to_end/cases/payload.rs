@@ -41,6 +41,14 @@ fn bytes_of_any_number_reach_another_process() {
 }
 
 #[test]
+fn a_region_that_must_stay_revocable_is_not_frozen() {
+    let device = Device::start();
+    let (sender, _receiver) = pair(&device);
+    let message = sender.fails(Ask::Payload(Payloads::Send(Road::Revocable, 100_000)));
+    assert!(message.contains("REVOKE_ON_DEATH"), "{message}");
+}
+
+#[test]
 fn a_bare_call_fails_where_a_payload_crosses() {
     let device = Device::start();
     let (sender, _receiver) = pair(&device);

@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use berth_client::payload::{Payload, PayloadParcel, PayloadSender, PayloadStream, PayloadView};
 use berth_client::{BufferRequest, Error, Session};
 use berth_end_to_end::protocol::{self, Answer, Lie, Road};
@@ -258,14 +258,22 @@ impl Payloads {
         Ok(match road {
             Road::Bytes => Payload::from_bytes(&bytes)?,
             Road::Again => self.sender.payload(&bytes, PATIENCE)?,
-            Road::OfTheService => {
+            Road::OfTheService | Road::Revocable => {
                 let session = session.context("no session")?;
-                let region = session.allocate_one(&BufferRequest::region(length as u64 + 5))?;
+                let request = BufferRequest::region(length as u64 + 5);
+                let request = match road {
+                    Road::Revocable => request.revoke_on_death(),
+                    _ => request,
+                };
+                let region = session.allocate_one(&request)?;
                 let mapped = region.map()?;
                 mapped.begin_write()?.write(5, &bytes)?;
                 drop(mapped);
                 // Freed when this returns: the receiver's descriptor keeps the memory.
-                Payload::in_region(&region, 5..)?
+                let payload = Payload::in_region(&region, 5..)?;
+                ensure!(matches!(region.map(), Err(Error::ReadOnly(_))), "it is not read-only");
+                region.seal()?;
+                payload
             }
         })
     }
