@@ -6,11 +6,12 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use berth_kernel::pipe::pipe;
-use hal_binder::{ProcessState, Strong};
+use hal_binder::{ProcessState, Status, Strong};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     AllocatorCapabilities::AllocatorCapabilities, AllocatorStats::AllocatorStats,
     BufferDescriptor::BufferDescriptor, IAllocator::IAllocator,
@@ -25,37 +26,57 @@ pub const SERVICE_NAME: &str = "vendor.berth.allocator.IAllocator/default";
 /// How long a service that is not there is left alone between two looks.
 const LOOKUP_INTERVAL: Duration = Duration::from_millis(20);
 
+/// How long a service that died is waited for by whoever asks something of it.
+const AGAIN_WITHIN: Duration = Duration::from_secs(10);
+
 /// A connection to the allocator service; may be used from several threads, and cloned.
+///
+/// If the service dies, whatever is asked next is asked of the one that follows, if that is there
+/// within ten seconds.
 #[derive(Debug, Clone)]
-pub struct Allocator(Strong<dyn IAllocator>);
+pub struct Allocator(Arc<Mutex<Strong<dyn IAllocator>>>);
 
 impl Allocator {
     /// Finds the service; waits until it is registered, on Android starting it if it is lazy.
     pub fn connect() -> Result<Allocator, Error> {
         // Deaths and notices arrive on Binder threads.
         ProcessState::start_thread_pool();
-        Ok(Allocator(hal_binder::wait_for_interface(SERVICE_NAME)?))
+        Ok(Allocator::of(hal_binder::wait_for_interface(SERVICE_NAME)?))
     }
 
     /// Finds the service within a time.
     pub fn connect_within(within: Duration) -> Result<Allocator, Error> {
         ProcessState::start_thread_pool();
-        let began = Instant::now();
-        loop {
-            let last = match hal_binder::check_interface(SERVICE_NAME) {
-                Ok(service) => return Ok(Allocator(service)),
-                Err(status) => hal_binder::message(&status),
-            };
-            if began.elapsed() >= within {
-                return Err(Error::NotFound { name: SERVICE_NAME.to_owned(), within, last });
-            }
-            thread::sleep(LOOKUP_INTERVAL);
+        look_up(within, |_| true).map(Allocator::of)
+    }
+
+    fn of(service: Strong<dyn IAllocator>) -> Allocator {
+        Allocator(Arc::new(Mutex::new(service)))
+    }
+
+    fn service(&self) -> Strong<dyn IAllocator> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks the service, or the one that follows it. Nothing that is asked here leaves anything behind
+    /// with a service that is dead.
+    fn ask<T>(
+        &self,
+        ask: impl Fn(&Strong<dyn IAllocator>) -> Result<T, Status>,
+    ) -> Result<T, Error> {
+        match ask(&self.service()) {
+            Err(status) if hal_binder::is_dead(&status) => {}
+            answer => return Ok(answer?),
         }
+        // The old name may be found for a moment yet.
+        let next = look_up(AGAIN_WITHIN, |service| service.getStats().is_ok())?;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = next.clone();
+        Ok(ask(&next)?)
     }
 
     /// What the service can do on this kernel, and its limits.
     pub fn capabilities(&self) -> Result<AllocatorCapabilities, Error> {
-        Ok(self.0.getCapabilities()?)
+        self.ask(|service| service.getCapabilities())
     }
 
     /// Whether a request can ever succeed; the answer may be kept.
@@ -65,7 +86,7 @@ impl Allocator {
 
     /// The same for a caller that has a descriptor of its own.
     pub fn is_descriptor_supported(&self, descriptor: &BufferDescriptor) -> Result<bool, Error> {
-        Ok(self.0.isSupported(descriptor)?)
+        self.ask(|service| service.isSupported(descriptor))
     }
 
     /// Opens a session. `name` says who the client is, for dumps and logs.
@@ -79,18 +100,20 @@ impl Allocator {
         options: impl Into<SessionOptions>,
         events: impl SessionEvents,
     ) -> Result<Session, Error> {
-        Session::open(&self.0, options.into(), events)
+        let (options, events) = (options.into(), Arc::new(events));
+        self.ask(|service| Session::open(service, options.clone(), events.clone()))
     }
 
     /// What the service holds.
     pub fn stats(&self) -> Result<AllocatorStats, Error> {
-        Ok(self.0.getStats()?)
+        self.ask(|service| service.getStats())
     }
 
     /// Writes the service's dump to a descriptor; `args` as `--help` lists them. For root, system
     /// and shell only. The text is there even if the service did not understand the arguments.
     pub fn dump(&self, to: OwnedFd, args: &[&str]) -> Result<(), Error> {
-        hal_binder::dump(SERVICE_NAME, &self.0, to, args).map_err(|status| {
+        let service = self.ask(|service| service.getStats().map(|_| service.clone()))?;
+        hal_binder::dump(SERVICE_NAME, &service, to, args).map_err(|status| {
             match hal_binder::dump_refusal(&status) {
                 Some(ErrorKind::PermissionDenied) => Error::MayNotDump,
                 Some(ErrorKind::InvalidInput) => Error::BadDumpArguments,
@@ -114,5 +137,24 @@ impl Allocator {
             Ok(Err(error)) => Err(Error::Transport(format!("the dump: {error}"))),
             Err(_) => Err(Error::Transport("the dump's reader panicked".to_owned())),
         }
+    }
+}
+
+/// Looks for the service within a time, until one suits.
+fn look_up(
+    within: Duration,
+    suits: impl Fn(&Strong<dyn IAllocator>) -> bool,
+) -> Result<Strong<dyn IAllocator>, Error> {
+    let began = Instant::now();
+    loop {
+        let last = match hal_binder::check_interface(SERVICE_NAME) {
+            Ok(service) if suits(&service) => return Ok(service),
+            Ok(_) => "it does not answer".to_owned(),
+            Err(status) => hal_binder::message(&status),
+        };
+        if began.elapsed() >= within {
+            return Err(Error::NotFound { name: SERVICE_NAME.to_owned(), within, last });
+        }
+        thread::sleep(LOOKUP_INTERVAL);
     }
 }

@@ -36,6 +36,16 @@ struct Kind {
 /// descriptor and frees the buffer.
 #[derive(Debug)]
 pub struct Buffer {
+    held: Arc<Held>,
+    /// Sealed through this handle.
+    sealed: AtomicBool,
+    // Behind the descriptors, which are closed first: the service finds that nobody holds the memory.
+    place: Option<Place>,
+}
+
+/// What a service said of a buffer, and the descriptors that it gave.
+#[derive(Debug)]
+pub(crate) struct Held {
     id: i64,
     kind: Arc<Kind>,
     flags: i32,
@@ -44,10 +54,50 @@ pub struct Buffer {
     receipt: i64,
     fd: BracketedFd,
     second: Option<OwnedFd>,
-    /// Sealed through this handle.
-    sealed: AtomicBool,
-    // Behind the descriptors, which are closed first: the service finds that nobody holds the memory.
-    place: Option<Place>,
+}
+
+impl Held {
+    /// The id in the session.
+    pub(crate) fn id(&self) -> i64 {
+        self.id
+    }
+
+    /// What the service said, and the identity.
+    pub(crate) fn info(&self) -> Info {
+        let (device, inode) = self.identity_as_told();
+        Info {
+            id: self.id,
+            descriptor: self.kind.descriptor.clone(),
+            layout: self.kind.layout.clone(),
+            device,
+            inode,
+            flags: self.flags,
+            access: self.access,
+            ownerId: self.owner_id,
+            receipt: self.receipt,
+        }
+    }
+
+    /// The identity as the interface carries it: none of ashmem where the kernel tells only that of
+    /// the device node.
+    fn identity_as_told(&self) -> (i64, i64) {
+        let identity = match ashmem::size_of(self.fd.as_fd()) {
+            Ok(None) => Identity::of(self.fd.as_fd()).ok(),
+            _ => ashmem::identity(self.fd.as_fd()).ok().flatten(),
+        };
+        identity.map_or((0, 0), |identity| (identity.device as i64, identity.inode as i64))
+    }
+
+    /// The second descriptor, if there is one.
+    pub(crate) fn second_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.second.as_ref().map(OwnedFd::as_fd)
+    }
+}
+
+impl AsFd for Held {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
 }
 
 /// A buffer's place in its session; dropping it frees the buffer.
@@ -61,11 +111,8 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.kept {
-            return;
-        }
-        if let Err(error) = self.session.free_ids(&[self.id]) {
-            log::debug!("buffer {} was not freed: {error}", self.id);
+        if !self.kept {
+            self.session.free_dropped(self.id);
         }
     }
 }
@@ -77,6 +124,7 @@ impl Buffer {
         session: &Session,
         descriptor: BufferDescriptor,
         answer: Allocation,
+        generation: u64,
     ) -> Result<Vec<Buffer>, Error> {
         let Allocation { layout, buffers } = answer;
         let kind = Arc::new(Kind { descriptor, layout });
@@ -86,7 +134,7 @@ impl Buffer {
         for AllocatedBuffer { id, flags, fd, secondFd: second, receipt } in buffers {
             let access = Access::READ_WRITE;
             let parts = Parts { id, flags, access, fd, second, owner_id: id, receipt };
-            match Buffer::assemble(Some(session), &kind, parts) {
+            match Buffer::assemble(Some((session, None, generation)), &kind, parts) {
                 Ok(buffer) => assembled.push(buffer),
                 Err(error) => first_error = first_error.or(Some(error)),
             }
@@ -95,7 +143,10 @@ impl Buffer {
     }
 
     /// One buffer from the service's answer, to be freed in a session if it has its place there.
-    pub(crate) fn of_answer(place: Option<&Session>, answer: AidlBuffer) -> Result<Buffer, Error> {
+    pub(crate) fn of_answer(
+        place: Option<Placed<'_>>,
+        answer: AidlBuffer,
+    ) -> Result<Buffer, Error> {
         let AidlBuffer { info, fd, secondFd: second } = answer;
         let Info { id, descriptor, layout, flags, access, ownerId: owner_id, receipt, .. } = info;
         let kind = Arc::new(Kind { descriptor, layout });
@@ -103,95 +154,94 @@ impl Buffer {
         Buffer::assemble(place, &kind, parts)
     }
 
-    fn assemble(place: Option<&Session>, kind: &Arc<Kind>, parts: Parts) -> Result<Buffer, Error> {
+    fn assemble(
+        place: Option<Placed<'_>>,
+        kind: &Arc<Kind>,
+        parts: Parts,
+    ) -> Result<Buffer, Error> {
         let Parts { id, flags, access, fd, second, owner_id, receipt } = parts;
-        // From here on it is freed on every way out.
-        let place = place.map(|session| Place { session: session.clone(), id, kept: false });
-        let fd = fd.ok_or_else(|| Error::BadAnswer(format!("no descriptor for buffer {id}")))?;
+        let Some(fd) = fd else {
+            if let Some((session, ..)) = place {
+                session.free_unheld(id);
+            }
+            return Err(Error::BadAnswer(format!("no descriptor for buffer {id}")));
+        };
         let (fd, second) = (BracketedFd::new(fd.into()), second.map(OwnedFd::from));
-        let (size, whole) = (kind.layout.sizeBytes, kind.layout.allocationBytes);
+        let kind = kind.clone();
+        let held = Arc::new(Held { id, kind, flags, access, owner_id, receipt, fd, second });
+        // From here on it is freed on every way out.
+        let place = place.map(|(session, acquired_by, generation)| {
+            session.hold(&held, acquired_by, generation);
+            Place { session: session.clone(), id, kept: false }
+        });
+        let buffer = Buffer { held, sealed: AtomicBool::new(false), place };
+        let BufferLayout { sizeBytes: size, allocationBytes: whole, .. } = buffer.held.kind.layout;
         if size < 0 || whole < size {
             return Err(Error::BadAnswer(format!("{size} of {whole} bytes in buffer {id}")));
         }
-        let (kind, sealed) = (kind.clone(), AtomicBool::new(false));
-        Ok(Buffer { id, kind, flags, access, owner_id, receipt, fd, second, sealed, place })
+        Ok(buffer)
     }
 
     /// The id in the session.
     pub fn id(&self) -> i64 {
-        self.id
+        self.held.id
     }
 
     /// What was asked for.
     pub fn descriptor(&self) -> &BufferDescriptor {
-        &self.kind.descriptor
+        &self.held.kind.descriptor
     }
 
     /// Where the bytes are: sizes, planes, the heap that served.
     pub fn layout(&self) -> &BufferLayout {
-        &self.kind.layout
+        &self.held.kind.layout
     }
 
     /// Whether another heap served than was asked for, or one of another kind.
     pub fn is_fallback(&self) -> bool {
-        self.flags & BufferInfo::FLAG_FALLBACK_HEAP != 0
+        self.held.flags & BufferInfo::FLAG_FALLBACK_HEAP != 0
     }
 
     /// What this handle may do with the memory.
     pub fn access(&self) -> Access {
         match self.sealed.load(Ordering::Relaxed) {
             true => Access::READ_ONLY,
-            false => self.access,
+            false => self.held.access,
         }
     }
 
     /// Everything that the service said of the buffer when it handed it out, and its identity.
     pub fn info(&self) -> Info {
-        let (device, inode) = self.identity_as_told();
-        Info {
-            id: self.id,
-            descriptor: self.kind.descriptor.clone(),
-            layout: self.kind.layout.clone(),
-            device,
-            inode,
-            flags: self.flags | self.sealed_flag(),
-            access: self.access(),
-            ownerId: self.owner_id,
-            receipt: self.receipt,
-        }
+        let info = self.held.info();
+        Info { flags: info.flags | self.sealed_flag(), access: self.access(), ..info }
+    }
+
+    /// What this handle holds.
+    pub(crate) fn held(&self) -> &Arc<Held> {
+        &self.held
     }
 
     /// The memory's identity: the same for every descriptor of it, in every process. Asked of the
     /// kernel.
     pub fn identity(&self) -> Result<Identity, Error> {
-        Ok(Identity::of(self.fd.as_fd())?)
-    }
-
-    /// The identity as the interface carries it: none of ashmem where the kernel tells only that of
-    /// the device node.
-    fn identity_as_told(&self) -> (i64, i64) {
-        let identity = match ashmem::size_of(self.fd.as_fd()) {
-            Ok(None) => Identity::of(self.fd.as_fd()).ok(),
-            _ => ashmem::identity(self.fd.as_fd()).ok().flatten(),
-        };
-        identity.map_or((0, 0), |identity| (identity.device as i64, identity.inode as i64))
+        Ok(Identity::of(self.held.fd.as_fd())?)
     }
 
     /// The bytes that were asked for.
     pub fn size(&self) -> u64 {
-        self.kind.layout.sizeBytes.unsigned_abs()
+        self.held.kind.layout.sizeBytes.unsigned_abs()
     }
 
     /// Another face of the same pages: of a buffer with a read-only view that view, a memfd that
     /// nobody can write; of a region of the heap `udmabuf` a dma-buf.
     pub fn second_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.second.as_ref().map(OwnedFd::as_fd)
+        self.held.second_fd()
     }
 
     /// Makes a region read-only for good, for everybody; mappings that exist stay writable.
     pub fn seal(&self) -> Result<(), Error> {
-        let place = self.place.as_ref().ok_or(Error::NotTheOwner(self.id))?;
-        place.session.seal_id(self.id)?;
+        let place = self.place.as_ref().ok_or(Error::NotTheOwner(self.held.id))?;
+        place.session.seal_id(self.held.id)?;
         self.sealed.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -210,7 +260,7 @@ impl Buffer {
 
     /// A plane of an image, by layer and number, for the views of a bracket.
     pub fn plane(&self, layer: usize, number: usize) -> Result<Plane, Error> {
-        Plane::of(&self.kind.layout, layer, number)
+        Plane::of(&self.held.kind.layout, layer, number)
     }
 
     /// Maps the buffer to read and write.
@@ -224,7 +274,7 @@ impl Buffer {
         range: impl RangeBounds<u64>,
     ) -> Result<MappedBuffer<'_, ReadWrite>, Error> {
         if self.access() == Access::READ_ONLY {
-            return Err(Error::ReadOnly(self.id));
+            return Err(Error::ReadOnly(self.held.id));
         }
         self.map_as(range)
     }
@@ -252,8 +302,8 @@ impl Buffer {
         if offset.checked_add(bytes).map_or(true, |end| end > size) {
             return Err(Error::OutOfBuffer { offset, bytes, size });
         }
-        let mapping = Mapping::of_range(self.fd.as_fd(), offset, bytes)?;
-        let dma_buf = self.kind.layout.dmaBuf.then_some(&self.fd);
+        let mapping = Mapping::of_range(self.held.fd.as_fd(), offset, bytes)?;
+        let dma_buf = self.held.kind.layout.dmaBuf.then_some(&self.held.fd);
         Ok(MappedBuffer::new(mapping, dma_buf))
     }
 
@@ -269,9 +319,13 @@ impl Buffer {
         if let Some(place) = &mut self.place {
             place.kept = true;
         }
-        self.id
+        self.held.id
     }
 }
+
+/// Where a buffer is placed: the session, the token that it was acquired by, and the number of the
+/// service that put it there.
+pub(crate) type Placed<'a> = (&'a Session, Option<[u8; 16]>, u64);
 
 /// A buffer in pieces, as it crosses Binder.
 struct Parts {
@@ -288,6 +342,6 @@ struct Parts {
 /// writing it, and ready to write (`POLLOUT`) while none is at work on it.
 impl AsFd for Buffer {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.held.as_fd()
     }
 }

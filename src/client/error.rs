@@ -36,9 +36,14 @@ pub enum Error {
         /// What the last attempt said.
         last: String,
     },
-    /// The service's process ended. Descriptors and mappings stay valid.
+    /// The service's process ended before it answered, or none follows it. Descriptors and mappings stay
+    /// valid; see [`Session`](crate::Session) for what becomes of the call.
     #[error("the allocator service died: {0}")]
     ServiceDied(String),
+    /// The buffer's descriptors were closed, and it was left in its session: nothing proves to another
+    /// service whose it was.
+    #[error("buffer {0} has no descriptor here, by which it could be known again")]
+    NoDescriptor(i64),
     /// The call or its answer did not cross Binder.
     #[error("Binder: {0}")]
     Transport(String),

@@ -33,9 +33,11 @@
 mod allocator;
 mod brackets;
 mod buffer;
+mod connection;
 mod error;
 mod fence;
 mod foreign;
+mod holdings;
 mod mapped;
 mod mapping_cache;
 pub mod payload;
@@ -64,7 +66,7 @@ pub use mapping_cache::{CacheLimits, Cached, MappingCache};
 pub use plane::{Plane, PlaneView, Sample, Samples};
 pub use pool::{Filled, Lease, Pool, PoolOptions};
 pub use request::BufferRequest;
-pub use session::{Session, SessionEvents, SessionOptions, SharePermit, Token};
+pub use session::{Restored, Session, SessionEvents, SessionOptions, SharePermit, Token};
 
 pub use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     Access::Access,

@@ -19,7 +19,7 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
 };
 
 use crate::buffer::Buffer;
-use crate::session::{Session, SharePermit, Token};
+use crate::session::{Binder, Session, SharePermit, Token};
 use crate::{BufferRequest, Error};
 
 /// How large a pool is to be.
@@ -95,18 +95,18 @@ impl Session {
             // More than may be, and not "all", if somebody asks for none.
             maxHeld: options.max_held.map_or(0, |most| if most == 0 { -1 } else { int(most) }),
         };
-        let answer = self.binder().createPool(descriptor, &options)?;
+        let answer = self.once(|binder| binder.createPool(descriptor, &options))?;
         Pool::of_answer(self, answer)
     }
 
     /// Joins a pool by a token from [`Pool::share`].
     pub fn join_pool(&self, token: Token) -> Result<Pool, Error> {
-        let answer = self.binder().joinPool(&token.into())?;
+        let answer = self.once(|binder| binder.joinPool(&token.into()))?;
         Pool::of_answer(self, answer)
     }
 
     fn leave_pool(&self, id: i64) -> Result<(), Error> {
-        Ok(self.binder().leavePool(id)?)
+        self.at_once(|binder| binder.leavePool(id))
     }
 }
 
@@ -154,17 +154,15 @@ impl Pool {
 
     /// Makes a token by which another uid can join, if this session created the pool.
     pub fn share(&self, permit: SharePermit) -> Result<Token, Error> {
-        Ok(Token(self.0.session.binder().sharePool(self.0.id, &permit.into())?.value))
+        let share = |binder: &Binder| binder.sharePool(self.0.id, &permit.into());
+        Ok(Token(self.0.session.once(share)?.value))
     }
 
     /// Gives the pool so many slots, if this session created it. Slots that somebody uses go when they
     /// are free again.
     pub fn resize(&self, slots: u32) -> Result<(), Error> {
-        Ok(self
-            .0
-            .session
-            .binder()
-            .resizePool(self.0.id, i32::try_from(slots).unwrap_or(i32::MAX))?)
+        let slots = i32::try_from(slots).unwrap_or(i32::MAX);
+        self.0.session.once(|binder| binder.resizePool(self.0.id, slots))
     }
 
     /// Has the service put right what a participant wrote to the table that is not so; answers how
@@ -210,7 +208,8 @@ impl Pool {
 
 impl Part {
     fn restore(&self) -> Result<u32, Error> {
-        Ok(self.session.binder().restorePool(self.id)?.unsigned_abs())
+        let restored = self.session.at_once(|binder| binder.restorePool(self.id))?;
+        Ok(restored.unsigned_abs())
     }
 
     /// Waits, and if there was nothing in time has the table put right and tries once more: perhaps
@@ -244,7 +243,8 @@ impl Part {
             match act() {
                 Err(Fault::Halt(Halt::Stale)) => {
                     let known = self.participant.known_epoch() as i32;
-                    let update = self.session.binder().updatePool(self.id, known)?;
+                    let update =
+                        self.session.at_once(|binder| binder.updatePool(self.id, known))?;
                     self.learn(update)?;
                 }
                 result => return Ok(result?),

@@ -4,14 +4,14 @@
 //! A session: what this process holds at the service.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hal_binder::{Interface, Strong};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     Access::Access,
     BufferDescriptor::BufferDescriptor,
     BufferInfo::BufferInfo,
-    IAllocator::{IAllocator, MAX_BATCH},
+    IAllocator::IAllocator,
     IAllocatorCallback::{BnAllocatorCallback, IAllocatorCallback},
     IAllocatorSession::IAllocatorSession,
     PressureLevel::PressureLevel,
@@ -21,8 +21,12 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     ShareToken::ShareToken,
 };
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Held};
+use crate::connection::{Again, Connection};
 use crate::{BufferRequest, Error};
+
+/// The service's side of a session.
+pub(crate) type Binder = Strong<dyn IAllocatorSession>;
 
 /// A right to acquire a buffer: 128 secret bits, to be sent over a channel that you trust.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,8 +82,9 @@ impl From<Token> for ShareToken {
     }
 }
 
-/// How a session is opened: who the client is, and limits of its own below the service's.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// How a session is opened: who the client is, limits of its own below the service's, and what becomes
+/// of it when the service dies.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionOptions {
     /// Who the client is, for dumps and logs.
     pub name: String,
@@ -87,6 +92,20 @@ pub struct SessionOptions {
     pub max_bytes: Option<u64>,
     /// The most buffers that it may hold; `None` for as many as the service permits.
     pub max_buffers: Option<u32>,
+    /// How long the service that follows is looked for when the service dies, half a minute if nothing
+    /// else is said; zero for not at all. Calls that wait for it wait no longer.
+    pub reconnect_within: Duration,
+}
+
+impl Default for SessionOptions {
+    fn default() -> SessionOptions {
+        SessionOptions {
+            name: String::new(),
+            max_bytes: None,
+            max_buffers: None,
+            reconnect_within: Duration::from_secs(30),
+        }
+    }
 }
 
 impl From<&str> for SessionOptions {
@@ -97,32 +116,35 @@ impl From<&str> for SessionOptions {
 
 /// This process's session at the service; ends with the last clone of it and the last buffer of it,
 /// by [`close`](Session::close), or with the process. May be used from several threads.
+///
+/// # When the service dies
+///
+/// Buffers, their mappings and their contents stay as they are. A thread looks for the service that is
+/// started in its place, for as long as [`SessionOptions::reconnect_within`] says, and gives it back
+/// all buffers of which this process has a descriptor: under their ids, with their tokens, and with
+/// those who take part in them. [`SessionEvents`] tell. Calls that are begun meanwhile wait. Of calls
+/// that the service died under, and that get no answer,
+///
+/// - those that ask ([`list`](Session::list), [`stats`](Session::stats), [`get`](Session::get)) and
+///   those that may be done twice ([`trim`](Session::trim), [`Buffer::seal`]) are made again;
+/// - so is [`allocate`](Session::allocate): what the service allocated without an answer went with
+///   it, and the kernel has taken it back;
+/// - [`free`](Session::free), and dropping a buffer, are done: what is given up is not given back to
+///   the service that follows;
+/// - [`share`](Session::share), [`acquire`](Session::acquire) and [`free_ids`](Session::free_ids) end
+///   with [`Error::ServiceDied`] and are not made again: a second token would have a life of its own,
+///   a token may have been used up, and an id may still be held here by a handle. Whoever calls may
+///   do so again.
 #[derive(Debug, Clone)]
 pub struct Session(Arc<Connection>);
-
-#[derive(Debug)]
-struct Connection {
-    binder: Strong<dyn IAllocatorSession>,
-    /// The death token: the service's reference to it dies with this process.
-    _callback: Strong<dyn IAllocatorCallback>,
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        // Releasing the object would end the session too, but look like a client's death.
-        if let Err(status) = self.binder.close() {
-            log::debug!("a session was not closed: {}", hal_binder::message(&status));
-        }
-    }
-}
 
 impl Session {
     pub(crate) fn open(
         allocator: &Strong<dyn IAllocator>,
         options: SessionOptions,
-        events: impl SessionEvents,
-    ) -> Result<Session, Error> {
-        let listener = Listener(events);
+        events: Arc<dyn SessionEvents>,
+    ) -> hal_binder::Result<Session> {
+        let listener = Listener(events.clone());
         let callback = hal_binder::new_binder!(BnAllocatorCallback, listener);
         let config = SessionConfig {
             name: options.name,
@@ -131,11 +153,11 @@ impl Session {
                 .max_buffers
                 .map_or(0, |most| i32::try_from(most).unwrap_or(i32::MAX)),
         };
-        let binder = allocator.openSession(&config, &callback)?;
-        Ok(Session(Arc::new(Connection { binder, _callback: callback })))
+        let within = options.reconnect_within;
+        Ok(Session(Connection::open(allocator, config, callback, events, within)?))
     }
 
-    /// Allocates `count` buffers, 1 to [`MAX_BATCH`], in one call: all of them or none.
+    /// Allocates `count` buffers, 1 to [`MAX_BATCH`](crate::MAX_BATCH), in one call: all of them or none.
     pub fn allocate(&self, request: &BufferRequest, count: usize) -> Result<Vec<Buffer>, Error> {
         let count = i32::try_from(count).unwrap_or(i32::MAX);
         self.allocate_descriptor(request.descriptor(), count)
@@ -147,8 +169,9 @@ impl Session {
         descriptor: BufferDescriptor,
         count: i32,
     ) -> Result<Vec<Buffer>, Error> {
-        let answer = self.0.binder.allocate(&descriptor, count)?;
-        Buffer::of_allocation(self, descriptor, answer)
+        let call = |binder: &Binder| binder.allocate(&descriptor, count);
+        let (answer, generation) = self.0.call_noting(Again::Yes, call)?;
+        Buffer::of_allocation(self, descriptor, answer, generation)
     }
 
     /// Allocates one buffer.
@@ -161,39 +184,86 @@ impl Session {
     /// own.
     pub fn free(&self, buffers: Vec<Buffer>) -> Result<(), Error> {
         let ids: Vec<i64> = buffers.into_iter().map(Buffer::into_id).collect();
-        ids.chunks(MAX_BATCH as usize).try_for_each(|part| self.free_ids(part))
+        self.0.free_all(&ids)
     }
 
     /// Gives up buffers by their ids, as [`list`](Session::list) shows them: all of them or, if one
-    /// is unknown, none. At most [`MAX_BATCH`].
+    /// is unknown, none. At most [`MAX_BATCH`](crate::MAX_BATCH).
     pub fn free_ids(&self, ids: &[i64]) -> Result<(), Error> {
-        Ok(self.0.binder.free(ids)?)
+        self.0.call(Again::No, |binder| binder.free(ids))?;
+        ids.iter().for_each(|id| {
+            self.0.holdings.remove(*id);
+        });
+        Ok(())
     }
 
-    /// The service's side of it.
-    pub(crate) fn binder(&self) -> &Strong<dyn IAllocatorSession> {
-        &self.0.binder
+    /// Notes a buffer that was put into the session.
+    pub(crate) fn hold(&self, held: &Arc<Held>, acquired_by: Option<[u8; 16]>, generation: u64) {
+        self.0.hold(held, acquired_by, generation);
+    }
+
+    /// Frees a buffer whose handle was dropped.
+    pub(crate) fn free_dropped(&self, id: i64) {
+        if let Err(error) = self.0.free_all(&[id]) {
+            log::debug!("buffer {id} was not freed: {error}");
+        }
+    }
+
+    /// Frees a buffer that came without a descriptor.
+    pub(crate) fn free_unheld(&self, id: i64) {
+        if let Err(error) = self.free_ids(&[id]) {
+            log::debug!("buffer {id} was not freed: {error}");
+        }
+    }
+
+    /// Makes a call if there is a service at this moment; once.
+    pub(crate) fn at_once<T>(
+        &self,
+        call: impl Fn(&Binder) -> hal_binder::Result<T>,
+    ) -> Result<T, Error> {
+        self.0.at_once(call)
+    }
+
+    /// Makes a call, when there is a service; once.
+    pub(crate) fn once<T>(
+        &self,
+        call: impl Fn(&Binder) -> hal_binder::Result<T>,
+    ) -> Result<T, Error> {
+        self.0.call(Again::No, call)
     }
 
     /// Makes a token for a buffer that this session allocated.
     pub fn share(&self, buffer: &Buffer, permit: SharePermit) -> Result<Token, Error> {
-        Ok(Token(self.0.binder.share(buffer.id(), &permit.into())?.value))
+        let options = ShareOptions::from(permit);
+        let until = Instant::now().checked_add(permit.lifetime);
+        let token = self.0.call(Again::No, |binder| binder.share(buffer.id(), &options))?.value;
+        if let Some(until) = until {
+            self.0.holdings.share(buffer.id(), token, options, until);
+        }
+        Ok(Token(token))
     }
 
     /// Takes part in a buffer of another session.
     pub fn acquire(&self, token: Token) -> Result<Buffer, Error> {
-        let answer = self.0.binder.acquire(&token.into())?;
-        Buffer::of_answer(Some(self), answer)
+        let shared = ShareToken::from(token);
+        let call = |binder: &Binder| binder.acquire(&shared);
+        let (answer, generation) = self.0.call_noting(Again::No, call)?;
+        Buffer::of_answer(Some((self, Some(token.0), generation)), answer)
     }
 
     /// A second handle to a buffer of this session, with a descriptor of its own. Dropping it closes
     /// the descriptor and leaves the buffer in the session.
     pub fn get(&self, id: i64, access: Access) -> Result<Buffer, Error> {
-        Buffer::of_answer(None, self.0.binder.get(id, access)?)
+        let answer = self.0.call(Again::Yes, |binder| binder.get(id, access))?;
+        let buffer = Buffer::of_answer(None, answer)?;
+        if access == Access::READ_WRITE {
+            self.0.holdings.refresh(buffer.held());
+        }
+        Ok(buffer)
     }
 
     pub(crate) fn seal_id(&self, id: i64) -> Result<(), Error> {
-        Ok(self.0.binder.seal(id)?)
+        self.0.call(Again::Yes, |binder| binder.seal(id))
     }
 
     /// All buffers of this session, by id.
@@ -201,7 +271,7 @@ impl Session {
         let mut all: Vec<BufferInfo> = Vec::new();
         loop {
             let last = all.last().map_or(0, |info| info.id);
-            let part = self.0.binder.list(last)?;
+            let part = self.0.call(Again::Yes, |binder| binder.list(last))?;
             match part.last() {
                 None => return Ok(all),
                 // A service that went back would be asked for ever.
@@ -215,22 +285,23 @@ impl Session {
 
     /// What the session holds, and may.
     pub fn stats(&self) -> Result<SessionStats, Error> {
-        Ok(self.0.binder.getStats()?)
+        self.0.call(Again::Yes, |binder| binder.getStats())
     }
 
     /// Gives back to the kernel what the service keeps idle of buffers that this process's uid freed;
     /// answers the bytes.
     pub fn trim(&self) -> Result<u64, Error> {
-        Ok(self.0.binder.trim()?.unsigned_abs())
+        Ok(self.0.call(Again::Yes, |binder| binder.trim())?.unsigned_abs())
     }
 
     /// Ends the session for all clones; descriptors and mappings stay valid.
     pub fn close(&self) -> Result<(), Error> {
-        Ok(self.0.binder.close()?)
+        self.0.close()
     }
 }
 
-/// What happens to a session without its doing; called on a Binder thread. All of it may be ignored.
+/// What happens to a session without its doing; called on a Binder thread, or on the one that looks for
+/// the service. All of it may be ignored.
 pub trait SessionEvents: Send + Sync + 'static {
     /// Owners gave up acquired buffers, which stay in this session, and stay valid. `ids` are this
     /// session's; none if they were too many to tell: [`Session::list`] then shows which, by
@@ -243,6 +314,28 @@ pub trait SessionEvents: Send + Sync + 'static {
     fn pressure(&self, level: PressureLevel) {
         let _ = level;
     }
+
+    /// The service died; one that follows is looked for.
+    fn lost(&self) {}
+
+    /// There is a service again, and it was given the buffers. Of those that were acquired read-only
+    /// some are only taken when their owners are back; this is told when they are or it is too late.
+    fn restored(&self, outcome: &Restored) {
+        let _ = outcome;
+    }
+
+    /// No service came in time: every further call fails.
+    fn gave_up(&self) {}
+}
+
+/// What became of the buffers of a session whose service died.
+#[derive(Debug, Default)]
+pub struct Restored {
+    /// The ids of those that are in the session again, in no order.
+    pub buffers: Vec<i64>,
+    /// Those that are not, and why. The memory is as usable as before; it is in no books, and nobody
+    /// is let in by a token.
+    pub failed: Vec<(i64, Error)>,
 }
 
 /// For those who ignore all of it.
@@ -255,11 +348,11 @@ impl<F: Fn(&[i64]) + Send + Sync + 'static> SessionEvents for F {
     }
 }
 
-struct Listener<E>(E);
+struct Listener(Arc<dyn SessionEvents>);
 
-impl<E: SessionEvents> Interface for Listener<E> {}
+impl Interface for Listener {}
 
-impl<E: SessionEvents> IAllocatorCallback for Listener<E> {
+impl IAllocatorCallback for Listener {
     fn onSharedBufferGone(&self, ids: &[i64]) -> hal_binder::Result<()> {
         self.0.shared_gone(ids);
         Ok(())

@@ -14,6 +14,8 @@ use std::sync::mpsc::{channel, Receiver, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+mod restart;
+
 use crate::protocol::WriteRoads;
 use crate::protocol::{
     Answer, Ask, Capabilities, Descriptor, Figures, Handle, Held, Info, Proof, Sweep,
@@ -32,6 +34,9 @@ pub const THIRD_APP: u32 = 10_003;
 
 /// The device's policy file, beside the programs.
 const POLICY_FILE: &str = "allocator.policy";
+
+/// Where the HAL leaves what the next one needs, a folder of its own beside the programs.
+const RECEIPTS_FOLDER: &str = "left";
 
 /// How long an answer may take; under emulation a call takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -168,8 +173,13 @@ impl Stage {
         for reached_by_all in [folder.path(), &sockets] {
             fs::set_permissions(reached_by_all, fs::Permissions::from_mode(0o755)).expect("a mode");
         }
-        chown(&sockets, Some(SYSTEM), Some(SYSTEM))
-            .expect("end-to-end tests give each process a uid, which takes root");
+        let receipts = folder.path().join(RECEIPTS_FOLDER);
+        fs::create_dir(&receipts).expect("a folder for receipts");
+        fs::set_permissions(&receipts, fs::Permissions::from_mode(0o700)).expect("a mode");
+        for of_the_service in [&sockets, &receipts] {
+            chown(of_the_service, Some(SYSTEM), Some(SYSTEM))
+                .expect("end-to-end tests give each process a uid, which takes root");
+        }
         let transport = match variable("BERTH_TRANSPORT").as_str() {
             "kernel" => "kernel".to_owned(),
             "rpc" => format!("unix:{}", sockets.display()),
@@ -194,6 +204,7 @@ fn service(programs: &Path, transport: &str) -> Command {
     let mut command = Command::new(programs.join("berth-allocator-service"));
     command.env("BERTH_BINDER", transport).env("RUST_LOG", "error");
     command.env("BERTH_POLICY", programs.join(POLICY_FILE)).env("BERTH_TRACE", "1");
+    command.env("BERTH_RECEIPTS", programs.join(RECEIPTS_FOLDER).join("receipts"));
     command.uid(SYSTEM).gid(SYSTEM).stdin(Stdio::null());
     command
 }

@@ -115,6 +115,8 @@ pub struct Info {
     pub inode: i64,
     /// `BufferInfo.FLAG_…`.
     pub flags: i32,
+    /// `BufferInfo.receipt`.
+    pub receipt: i64,
     /// Whether it may only be read.
     pub read_only: bool,
     /// From one layer of an image to the next, in bytes.
@@ -327,6 +329,8 @@ pub enum Vkms {
 /// What a test asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask {
+    /// Live through the death of the service.
+    Restart(Restart),
     /// Find the service and open a session of this name.
     Open(String),
     /// Find the service and open a session with limits of its own, in bytes and buffers.
@@ -432,6 +436,8 @@ pub enum Ask {
 /// What the client answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
+    /// See the question.
+    Restored(Restored),
     /// Nothing more to say.
     Done,
     /// See the question.
@@ -491,6 +497,8 @@ pub struct Storm {
     pub friends: Vec<u32>,
     /// Whether to ask for what is refused, too.
     pub mischief: bool,
+    /// Whether the service may die meanwhile.
+    pub restarts: bool,
 }
 
 /// What a client believes after a storm.
@@ -682,4 +690,57 @@ pub enum Lie {
     Socket,
     /// A buffer: a dma-buf where there are any.
     Buffer,
+}
+
+/// What a test asks of a client whose service dies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Restart {
+    /// Open a session that looks for the service for so many milliseconds.
+    Open(String, u64),
+    /// Wait until the session is told that the service died.
+    AwaitLost,
+    /// Wait until it is told that it has a service again: what became of its buffers?
+    AwaitRestored,
+    /// Wait until it is told that no service came.
+    AwaitGivenUp,
+    /// How many threads look for the service?
+    Threads,
+    /// Present a buffer, past the library, in another way than it is: which error came?
+    Forge(Handle, Forgery),
+}
+
+/// What became of a session's buffers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// The ids of those that are in the session again.
+    pub buffers: Vec<i64>,
+    /// The others, each with the service's error, 0 if it is the library's own.
+    pub failed: Vec<(i64, i32)>,
+}
+
+/// How a buffer is presented.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Forgery {
+    /// As it is.
+    None,
+    /// With the descriptor of another.
+    Other(Handle),
+    /// With a socket.
+    Socket,
+    /// With a folder.
+    Folder,
+    /// With a pipe.
+    Pipe,
+    /// With a memfd of the client's own that looks the same.
+    Lookalike,
+    /// With this id.
+    Id(i64),
+    /// With another receipt.
+    Receipt,
+    /// Under another name.
+    Name,
+    /// As if it had been allocated and not acquired.
+    Owned,
+    /// With the words that somebody else was told, as JSON of the interface would be: id, receipt.
+    Words(i64, i64),
 }

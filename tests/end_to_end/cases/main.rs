@@ -24,6 +24,7 @@ mod pressure;
 mod proc_truth;
 mod refusals;
 mod regions;
+mod restart;
 mod second_driver;
 mod sharing;
 mod storm;
@@ -47,6 +48,9 @@ mod code {
     pub const HEAP_REFUSED: i32 = AllocatorError::HEAP_REFUSED.0;
     pub const NOT_FOUND: i32 = AllocatorError::NOT_FOUND.0;
     pub const BAD_TOKEN: i32 = AllocatorError::BAD_TOKEN.0;
+    pub const BAD_RECEIPT: i32 = AllocatorError::BAD_RECEIPT.0;
+    pub const NOT_THE_MEMORY: i32 = AllocatorError::NOT_THE_MEMORY.0;
+    pub const ALREADY_ATTACHED: i32 = AllocatorError::ALREADY_ATTACHED.0;
     pub const SESSION_CLOSED: i32 = AllocatorError::SESSION_CLOSED.0;
 }
 

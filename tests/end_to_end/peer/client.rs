@@ -18,7 +18,9 @@ use berth_client::{
     SessionEvents, SessionOptions, SharePermit, Token,
 };
 use berth_end_to_end::pools::AskPool;
-use berth_end_to_end::protocol::{Answer, Ask, Capabilities, Figures, Handle, Held};
+use berth_end_to_end::protocol::{
+    Answer, Ask, Capabilities, Figures, Forgery, Handle, Held, Restart,
+};
 use berth_kernel::mapping::{Mapping, ReadOnly};
 
 use crate::crowd::Crowd;
@@ -27,6 +29,7 @@ use crate::hold::Holder;
 use crate::memory::Memory;
 use crate::payload::Payloads;
 use crate::pools::{kill_mills, Pools};
+use crate::restart::{self, news, News, Tell};
 use crate::storm::Stormer;
 use crate::sweep::sweep;
 use crate::{churn, kernel, pools, wire};
@@ -55,12 +58,14 @@ struct Open {
     session: Session,
     gone: Receiver<Vec<i64>>,
     pressure: Receiver<PressureLevel>,
+    news: News,
 }
 
 /// What the session is told goes to whoever asks for it.
 struct Events {
     gone: Sender<Vec<i64>>,
     pressure: Sender<PressureLevel>,
+    tell: Tell,
 }
 
 impl SessionEvents for Events {
@@ -71,6 +76,18 @@ impl SessionEvents for Events {
 
     fn pressure(&self, level: PressureLevel) {
         let _ = self.pressure.send(level);
+    }
+
+    fn lost(&self) {
+        self.tell.lost();
+    }
+
+    fn restored(&self, outcome: &berth_client::Restored) {
+        self.tell.restored(outcome);
+    }
+
+    fn gave_up(&self) {
+        self.tell.gave_up();
     }
 }
 
@@ -87,6 +104,7 @@ impl Client {
                     name: "modest".to_owned(),
                     max_bytes: Some(bytes as u64),
                     max_buffers: Some(buffers as u32),
+                    ..SessionOptions::default()
                 })?;
                 Answer::Done
             }
@@ -346,16 +364,47 @@ impl Client {
                 Answer::Done
             }
             Ask::Pool(ask) => self.pools.answer(&self.session()?, ask)?,
+            Ask::Restart(ask) => self.restart(ask)?,
             Ask::Hold(ask) => Answer::Count(self.holder.answer(ask, &self.buffers)? as usize),
         })
     }
 
     fn open(&mut self, options: SessionOptions) -> Result<()> {
         let ((tell_gone, gone), (tell_pressure, pressure)) = (channel(), channel());
-        let events = Events { gone: tell_gone, pressure: tell_pressure };
+        let (tell, news) = news();
+        let events = Events { gone: tell_gone, pressure: tell_pressure, tell };
         let session = self.allocator()?.open_session_with(options, events)?;
-        self.session = Some(Open { session, gone, pressure });
+        self.session = Some(Open { session, gone, pressure, news });
         Ok(())
+    }
+
+    fn restart(&mut self, ask: Restart) -> Result<Answer> {
+        let news = || Ok::<_, anyhow::Error>(&self.session.as_ref().context("no session")?.news);
+        Ok(match ask {
+            Restart::Open(name, milliseconds) => {
+                let reconnect_within = Duration::from_millis(milliseconds);
+                self.open(SessionOptions { reconnect_within, ..name.as_str().into() })?;
+                Answer::Done
+            }
+            Restart::AwaitLost => {
+                news()?.await_lost()?;
+                Answer::Done
+            }
+            Restart::AwaitRestored => Answer::Restored(news()?.await_restored()?),
+            Restart::AwaitGivenUp => {
+                news()?.await_given_up()?;
+                Answer::Done
+            }
+            Restart::Threads => Answer::Count(restart::threads()?),
+            Restart::Forge(handle, forgery) => {
+                let other = match forgery {
+                    Forgery::Other(other) => Some(self.buffer(other)?),
+                    _ => None,
+                };
+                let error = restart::forge(self.buffer(handle)?, other, &forgery)?;
+                Answer::Count(error as usize)
+            }
+        })
     }
 
     fn allocator(&mut self) -> Result<&Allocator> {

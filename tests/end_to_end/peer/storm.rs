@@ -55,10 +55,16 @@ impl Stormer {
         self.inbox = ask.tokens.clone();
         self.redeemed.clear();
         for _ in 0..ask.steps {
-            self.step(allocator, &mut chance, &ask).context("a step of the storm")?;
+            match self.step(allocator, &mut chance, &ask) {
+                Err(error) if ask.restarts && is_death(&error) => {}
+                step => step.context("a step of the storm")?,
+            }
         }
         for open in &self.sessions {
             self.wrong.extend(open.disagreement()?);
+            if ask.restarts {
+                self.wrong.extend(open.differences()?);
+            }
         }
         Ok(self.books())
     }
@@ -246,6 +252,26 @@ impl Open {
         let name = &self.name;
         Ok(((kept, &ids) != (told, &listed))
             .then(|| format!("{name} has {told:?} {listed:?}, not {kept:?} {ids:?}")))
+    }
+}
+
+/// Whether a call was one that is not made again when the service dies.
+fn is_death(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<Error>(), Some(Error::ServiceDied(_)))
+}
+
+impl Open {
+    /// Where the memory is not what it was.
+    fn differences(&self) -> Result<Vec<String>> {
+        let mut differences = Vec::new();
+        for Kept { buffer, .. } in &self.buffers {
+            let (info, identity) = (buffer.info(), buffer.identity()?);
+            let told = (info.device.unsigned_abs(), info.inode.unsigned_abs());
+            if told != (identity.device, identity.inode) || ends(buffer)? != pattern(buffer) {
+                differences.push(format!("buffer {} is another", buffer.id()));
+            }
+        }
+        Ok(differences)
     }
 }
 

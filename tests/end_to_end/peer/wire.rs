@@ -72,6 +72,7 @@ pub fn info(info: &BufferInfo) -> Info {
         device: info.device,
         inode: info.inode,
         flags: info.flags,
+        receipt: info.receipt,
         read_only: info.access == Access::READ_ONLY,
         layer_stride: info.layout.image.as_ref().map_or(0, |image| image.layerStrideInBytes),
         planes: info

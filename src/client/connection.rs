@@ -1,0 +1,567 @@
+// Copyright (C) 2026 The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! A session's way to the service, which may die and be started again.
+//!
+//! A call that finds the service dead, and the news of its death, whichever comes first, start a
+//! thread that looks for the service that follows, opens a session there and presents every buffer
+//! that this process has. Until it is done the session has no service: calls wait for one, and the
+//! buffers are used as before. The thread ends when it is done, when it was too long, or when nobody
+//! has the session any more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hal_binder::{DeathLink, Status, Strong};
+use vendor_berth_allocator::aidl::vendor::berth::allocator::{
+    AllocatorError::AllocatorError,
+    IAllocator::{IAllocator, MAX_BATCH},
+    IAllocatorCallback::IAllocatorCallback,
+    IAllocatorSession::IAllocatorSession,
+    ReattachEntry::ReattachEntry,
+    SessionConfig::SessionConfig,
+};
+
+use crate::allocator::SERVICE_NAME;
+use crate::buffer::Held;
+use crate::holdings::Holdings;
+use crate::session::{Restored, SessionEvents};
+use crate::Error;
+
+/// How soon the service is looked for again; each further look waits twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// The longest time between two looks.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How often a call is made that may be made again. A service that dies of it is not asked for ever.
+const TRIES: usize = 3;
+
+/// Whether a call may be made a second time if the service died of the first, or with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// It asks, or what it made is gone with the service that made it.
+    Yes,
+    /// Its caller decides.
+    No,
+}
+
+/// A session at a service.
+struct Live {
+    binder: Strong<dyn IAllocatorSession>,
+    /// Ends with it.
+    death: Option<DeathLink>,
+}
+
+enum Link {
+    Live(Live),
+    /// The service died, and another is looked for until then.
+    Lost(Instant),
+    /// The session is over.
+    Over,
+}
+
+struct State {
+    link: Link,
+    /// How many services the session has had.
+    generation: u64,
+}
+
+/// The way of a session to the service.
+pub(crate) struct Connection {
+    state: Mutex<State>,
+    changed: Condvar,
+    pub(crate) holdings: Holdings,
+    config: SessionConfig,
+    /// The death token: the service's reference to it dies with this process.
+    callback: Strong<dyn IAllocatorCallback>,
+    events: Arc<dyn SessionEvents>,
+    reconnect_within: Duration,
+    stop: Arc<Stop>,
+    this: Weak<Connection>,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let State { link, generation } = &*self.state();
+        let link = match link {
+            Link::Live(_) => "live",
+            Link::Lost(_) => "lost",
+            Link::Over => "over",
+        };
+        f.debug_struct("Connection").field("link", &link).field("generation", generation).finish()
+    }
+}
+
+/// Wakes the thread that looks for the service.
+#[derive(Debug, Default)]
+struct Stop {
+    stopped: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Stop {
+    fn stop(&self) {
+        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_all();
+    }
+
+    /// Whether it was stopped, at once or within a time.
+    fn within(&self, pause: Duration) -> bool {
+        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(stopped, pause, |stopped| !*stopped);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.stop.stop();
+        // Releasing the object would end the session too, but look like a client's death.
+        if let Link::Live(live) = std::mem::replace(&mut self.state().link, Link::Over) {
+            if let Err(status) = live.binder.close() {
+                log::debug!("a session was not closed: {}", hal_binder::message(&status));
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// Opens a session.
+    pub(crate) fn open(
+        allocator: &Strong<dyn IAllocator>,
+        config: SessionConfig,
+        callback: Strong<dyn IAllocatorCallback>,
+        events: Arc<dyn SessionEvents>,
+        reconnect_within: Duration,
+    ) -> Result<Arc<Connection>, Status> {
+        let binder = allocator.openSession(&config, &callback)?;
+        let live = Live { binder: binder.clone(), death: None };
+        let connection = Arc::new_cyclic(|this: &Weak<Connection>| Connection {
+            state: Mutex::new(State { link: Link::Live(live), generation: 0 }),
+            changed: Condvar::new(),
+            holdings: Holdings::default(),
+            config,
+            callback,
+            events,
+            reconnect_within,
+            stop: Arc::default(),
+            this: this.clone(),
+        });
+        connection.watch(&binder, 0);
+        Ok(connection)
+    }
+
+    /// Watches over a service that is in use from now on.
+    fn watch(&self, binder: &Strong<dyn IAllocatorSession>, generation: u64) {
+        let this = self.this.clone();
+        let link = DeathLink::new(binder, move || {
+            let dying = this.clone();
+            // Not on the transport's thread: what is dropped here talks to the transport.
+            spawn(&this, move || {
+                let lost = dying.upgrade().and_then(|connection| connection.begin_lost(generation));
+                if let Some(lost) = lost {
+                    reconnect(&dying, lost);
+                }
+            });
+        });
+        match link {
+            Ok(death) => {
+                let mut state = self.state();
+                let same = state.generation == generation;
+                match &mut state.link {
+                    Link::Live(live) if same => live.death = Some(death),
+                    // The link goes after the lock.
+                    _ => drop((state, death)),
+                }
+            }
+            Err(status) if hal_binder::is_dead(&status) => self.lose(generation),
+            // Its death is seen by the next call.
+            Err(status) => log::debug!("unwatched: {}", hal_binder::message(&status)),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Each change is one step: a panic elsewhere leaves nothing half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a call, when there is a service; again if it may be and the service died.
+    pub(crate) fn call<T>(
+        &self,
+        again: Again,
+        call: impl Fn(&Strong<dyn IAllocatorSession>) -> Result<T, Status>,
+    ) -> Result<T, Error> {
+        self.call_noting(again, call).map(|(answer, _)| answer)
+    }
+
+    /// The same, with the number of the service that answered.
+    pub(crate) fn call_noting<T>(
+        &self,
+        again: Again,
+        call: impl Fn(&Strong<dyn IAllocatorSession>) -> Result<T, Status>,
+    ) -> Result<(T, u64), Error> {
+        let mut tries = 1;
+        loop {
+            let (binder, generation) = self.await_live()?;
+            match call(&binder) {
+                Ok(answer) => return Ok((answer, generation)),
+                Err(status) if hal_binder::is_dead(&status) => {
+                    self.lose(generation);
+                    if again == Again::No || tries == TRIES {
+                        return Err(status.into());
+                    }
+                    tries += 1;
+                }
+                Err(status) => return Err(status.into()),
+            }
+        }
+    }
+
+    /// Makes a call, once, and only if there is a service at this moment.
+    pub(crate) fn at_once<T>(
+        &self,
+        call: impl Fn(&Strong<dyn IAllocatorSession>) -> Result<T, Status>,
+    ) -> Result<T, Error> {
+        let (binder, generation) = {
+            let state = self.state();
+            match &state.link {
+                Link::Live(live) => (live.binder.clone(), state.generation),
+                Link::Lost(_) | Link::Over => {
+                    return Err(Error::ServiceDied("and another is not here yet".to_owned()))
+                }
+            }
+        };
+        call(&binder).map_err(|status| {
+            if hal_binder::is_dead(&status) {
+                self.lose(generation);
+            }
+            status.into()
+        })
+    }
+
+    fn await_live(&self) -> Result<(Strong<dyn IAllocatorSession>, u64), Error> {
+        let mut state = self.state();
+        loop {
+            let until = match &state.link {
+                Link::Live(live) => return Ok((live.binder.clone(), state.generation)),
+                Link::Lost(until) => *until,
+                Link::Over => return Err(Error::ServiceDied("and the session with it".to_owned())),
+            };
+            let Some(left) = until.checked_duration_since(Instant::now()) else {
+                return Err(Error::ServiceDied("and is not back in time".to_owned()));
+            };
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Ends the session for good.
+    pub(crate) fn close(&self) -> Result<(), Error> {
+        self.stop.stop();
+        let binder = match &self.state().link {
+            // It stays, so that further calls hear from the service that it is closed.
+            Link::Live(live) => Some(live.binder.clone()),
+            Link::Lost(_) | Link::Over => None,
+        };
+        match binder.map(|binder| binder.close()) {
+            // Its service died and took it along.
+            Some(Err(status)) if hal_binder::is_dead(&status) => {}
+            Some(closed) => return Ok(closed?),
+            None => {}
+        }
+        self.state().link = Link::Over;
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Notes a buffer that a service put into the session. If that service has died since, and another
+    /// is here, the buffer is presented to it.
+    pub(crate) fn hold(&self, held: &Arc<Held>, acquired_by: Option<[u8; 16]>, generation: u64) {
+        let state = self.state();
+        self.holdings.add(held, acquired_by);
+        let late = match &state.link {
+            Link::Live(live) if state.generation != generation => Some(live.binder.clone()),
+            _ => None,
+        };
+        drop(state);
+        if let Some(binder) = late {
+            let mut outcome = Outcome::default();
+            if self.present(&binder, &[held.id()], &mut outcome).is_err() {
+                return;
+            }
+            outcome.missing.iter().chain(outcome.failed.keys()).for_each(|id| {
+                self.holdings.remove(*id);
+            });
+        }
+    }
+
+    /// Frees buffers whose handles are gone, those that the session holds. Without a service there is
+    /// nothing to do, nor if it dies of it: they will not be presented to the next.
+    pub(crate) fn free_all(&self, ids: &[i64]) -> Result<(), Error> {
+        ids.chunks(MAX_BATCH as usize).try_for_each(|part| self.free_part(part))
+    }
+
+    fn free_part(&self, ids: &[i64]) -> Result<(), Error> {
+        let (binder, generation, held) = {
+            let state = self.state();
+            // In one step with the look at the service: the next is given what is still held then.
+            let held: Vec<i64> =
+                ids.iter().copied().filter(|id| self.holdings.remove(*id)).collect();
+            match &state.link {
+                Link::Live(live) if !held.is_empty() => {
+                    (live.binder.clone(), state.generation, held)
+                }
+                _ => return Ok(()),
+            }
+        };
+        match binder.free(&held) {
+            Err(status) if hal_binder::is_dead(&status) => {
+                self.lose(generation);
+                Ok(())
+            }
+            freed => Ok(freed?),
+        }
+    }
+
+    /// Notes that a service died, and begins to look for the next; once for each.
+    fn lose(&self, generation: u64) {
+        let Some(lost) = self.begin_lost(generation) else { return };
+        let this = self.this.clone();
+        spawn(&self.this, move || reconnect(&this, lost));
+    }
+
+    fn begin_lost(&self, generation: u64) -> Option<Live> {
+        let mut state = self.state();
+        if state.generation != generation || !matches!(state.link, Link::Live(_)) {
+            return None;
+        }
+        let until = Instant::now().checked_add(self.reconnect_within);
+        let next = match until {
+            Some(until)
+                if !self.stop.within(Duration::ZERO) && !self.reconnect_within.is_zero() =>
+            {
+                Link::Lost(until)
+            }
+            _ => Link::Over,
+        };
+        let before = std::mem::replace(&mut state.link, next);
+        drop(state);
+        self.changed.notify_all();
+        match before {
+            Link::Live(live) => Some(live),
+            Link::Lost(_) | Link::Over => None,
+        }
+    }
+
+    fn give_up(&self) {
+        let mut state = self.state();
+        if matches!(state.link, Link::Lost(_)) {
+            state.link = Link::Over;
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Opens a session at the service that is there now, if any, and presents all buffers to it.
+    fn restore(&self) -> Result<Outcome, Error> {
+        let allocator: Strong<dyn IAllocator> = hal_binder::check_interface(SERVICE_NAME)?;
+        let binder = allocator.openSession(&self.config, &self.callback)?;
+        let mut outcome = Outcome::default();
+        loop {
+            let ids = self.holdings.not_in(&outcome.presented);
+            self.present(&binder, &ids, &mut outcome)?;
+            let mut state = self.state();
+            if !matches!(state.link, Link::Lost(_)) {
+                // It was closed meanwhile.
+                drop(state);
+                let _ = binder.close();
+                return Err(Error::ServiceDied("and the session was closed".to_owned()));
+            }
+            if !self.holdings.not_in(&outcome.presented).is_empty() {
+                continue;
+            }
+            state.generation = state.generation.saturating_add(1);
+            let generation = state.generation;
+            state.link = Link::Live(Live { binder: binder.clone(), death: None });
+            // From here on who drops a buffer frees it.
+            let dropped: Vec<i64> =
+                outcome.restored.iter().copied().filter(|id| !self.holdings.has(*id)).collect();
+            outcome.failed.keys().for_each(|id| {
+                self.holdings.remove(*id);
+            });
+            drop(state);
+            self.changed.notify_all();
+            self.watch(&binder, generation);
+            outcome.restored.retain(|id| !dropped.contains(id));
+            for part in dropped.chunks(MAX_BATCH as usize) {
+                if let Err(status) = binder.free(part) {
+                    log::debug!("not freed: {}", hal_binder::message(&status));
+                }
+            }
+            return Ok(outcome);
+        }
+    }
+
+    /// Presents buffers, as many at a time as a call takes.
+    fn present(
+        &self,
+        binder: &Strong<dyn IAllocatorSession>,
+        ids: &[i64],
+        outcome: &mut Outcome,
+    ) -> Result<(), Error> {
+        for part in ids.chunks(MAX_BATCH as usize) {
+            let (mut presented, mut entries): (Vec<i64>, Vec<ReattachEntry>) = Default::default();
+            for &id in part {
+                outcome.presented.insert(id);
+                match self.holdings.entry(id) {
+                    None => {}
+                    Some(Ok(entry)) => {
+                        presented.push(id);
+                        entries.push(entry);
+                    }
+                    Some(Err(error)) => {
+                        outcome.failed.insert(id, error);
+                    }
+                }
+            }
+            if entries.is_empty() {
+                continue;
+            }
+            let results = binder.reattach(&entries)?;
+            if results.len() != presented.len() {
+                let (due, given) = (presented.len(), results.len());
+                return Err(Error::BadAnswer(format!("{given} results for {due} buffers")));
+            }
+            for (id, result) in presented.into_iter().zip(results) {
+                match AllocatorError(result.error) {
+                    AllocatorError(0) => outcome.restored.push(id),
+                    AllocatorError::OWNER_MISSING => outcome.missing.push(id),
+                    code => {
+                        let refused = Error::Refused { code, message: result.message };
+                        outcome.failed.insert(id, refused);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Presents the buffers again whose owners were not back; what is left of them is to be presented
+    /// later.
+    fn present_missing(&self, outcome: &mut Outcome) {
+        let live = match &self.state().link {
+            Link::Live(live) => live.binder.clone(),
+            Link::Lost(_) | Link::Over => return,
+        };
+        let ids: Vec<i64> = std::mem::take(&mut outcome.missing)
+            .into_iter()
+            .filter(|id| self.holdings.has(*id))
+            .collect();
+        let before = outcome.restored.len();
+        if let Err(error) = self.present(&live, &ids, outcome) {
+            log::debug!("not presented: {error}");
+            outcome.missing = ids;
+            return;
+        }
+        // Freed meanwhile: it was not in the session then.
+        for id in outcome.restored.split_off(before) {
+            match self.holdings.has(id) {
+                true => outcome.restored.push(id),
+                false => drop(live.free(&[id])),
+            }
+        }
+    }
+
+    /// Those whose owners never came are in no books.
+    fn forget_missing(&self, outcome: &mut Outcome) {
+        for id in outcome.missing.drain(..) {
+            let message = format!("the owner of buffer {id} did not come back");
+            let code = AllocatorError::OWNER_MISSING;
+            outcome.failed.insert(id, Error::Refused { code, message });
+        }
+        outcome.failed.keys().for_each(|id| {
+            self.holdings.remove(*id);
+        });
+    }
+}
+
+/// What became of the buffers that were presented.
+#[derive(Debug, Default)]
+struct Outcome {
+    presented: BTreeSet<i64>,
+    restored: Vec<i64>,
+    failed: BTreeMap<i64, Error>,
+    /// To be presented again when their owners are there.
+    missing: Vec<i64>,
+}
+
+fn spawn(connection: &Weak<Connection>, work: impl FnOnce() + Send + 'static) {
+    let thread = thread::Builder::new().name("berth-reconnect".to_owned());
+    if let Err(error) = thread.spawn(work) {
+        log::warn!("no thread to reconnect: {error}");
+        if let Some(connection) = connection.upgrade() {
+            connection.give_up();
+        }
+    }
+}
+
+/// Looks for the service that follows, until it is found, it is too late, or nobody wants it.
+fn reconnect(connection: &Weak<Connection>, lost: Live) {
+    drop(lost);
+    let Some((stop, events, within)) = connection.upgrade().map(|connection| {
+        (connection.stop.clone(), connection.events.clone(), connection.reconnect_within)
+    }) else {
+        return;
+    };
+    if stop.within(Duration::ZERO) {
+        return;
+    }
+    events.lost();
+    if within.is_zero() {
+        events.gave_up();
+        return;
+    }
+    let began = Instant::now();
+    let mut pauses = Pauses(FIRST_PAUSE);
+    let mut outcome = loop {
+        match connection.upgrade().map(|connection| connection.restore()) {
+            None => return,
+            Some(Ok(outcome)) => break outcome,
+            Some(Err(error)) => log::debug!("no service yet: {error}"),
+        }
+        if began.elapsed() >= within {
+            if let Some(connection) = connection.upgrade() {
+                connection.give_up();
+            }
+            events.gave_up();
+            return;
+        }
+        if stop.within(pauses.next(within.saturating_sub(began.elapsed()))) {
+            return;
+        }
+    };
+    pauses = Pauses(FIRST_PAUSE);
+    while !outcome.missing.is_empty() && began.elapsed() < within {
+        if stop.within(pauses.next(within.saturating_sub(began.elapsed()))) {
+            return;
+        }
+        let Some(connection) = connection.upgrade() else { return };
+        connection.present_missing(&mut outcome);
+    }
+    if let Some(connection) = connection.upgrade() {
+        connection.forget_missing(&mut outcome);
+    }
+    let Outcome { restored, failed, .. } = outcome;
+    events.restored(&Restored { buffers: restored, failed: failed.into_iter().collect() });
+}
+
+struct Pauses(Duration);
+
+impl Pauses {
+    fn next(&mut self, most: Duration) -> Duration {
+        let pause = self.0.min(most);
+        self.0 = self.0.saturating_mul(2).min(LONGEST_PAUSE);
+        pause
+    }
+}
