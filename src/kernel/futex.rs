@@ -85,8 +85,12 @@ pub enum PiRefusal {
     Kernel(KernelError),
 }
 
-/// How often a lock may change under a step before the step is given up.
-const MOST_CHANGES: u32 = 1000;
+/// How often in a row the kernel must say of one owner that it is gone. Its answer is for the word as
+/// it was during the call: once, another owner may have come, gone and died unseen in between.
+const TIMES_GONE: u32 = 3;
+
+/// How long to leave a word alone that the kernel is about to change.
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// Takes the lock in `word`, which holds 0 or its owner's thread id, for the calling thread, whose id
 /// is `tid`; while it waits, the owner runs at its priority (futex(2), "Priority-inheritance
@@ -96,12 +100,14 @@ const MOST_CHANGES: u32 = 1000;
 /// waited, the word still holds its id: no thread has that now (`ESRCH`), and the lock is taken from
 /// it here.
 pub fn lock_pi(word: &AtomicU32, tid: u32, within: Duration) -> Result<PiLocked, PiRefusal> {
-    let mut deadline = None;
-    for _ in 0..MOST_CHANGES {
-        if word.compare_exchange(0, tid, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-            return Ok(PiLocked { owner_died: false });
-        }
-        let until = *deadline.get_or_insert_with(|| Deadline::after(within));
+    if word.compare_exchange(0, tid, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+        return Ok(PiLocked { owner_died: false });
+    }
+    let until = Deadline::after(within);
+    let mut gone = (0, 0);
+    let mut tries = 0u32;
+    loop {
+        tries = tries.saturating_add(1);
         match until.lock(word) {
             Ok(()) => {
                 // The bit stays until it is taken away.
@@ -110,9 +116,13 @@ pub fn lock_pi(word: &AtomicU32, tid: u32, within: Duration) -> Result<PiLocked,
             }
             Err(Errno::ESRCH) => {
                 let seen = word.load(Ordering::Relaxed);
+                let owner = seen & TID_MASK;
+                gone =
+                    if gone.0 == owner { (owner, gone.1.min(TIMES_GONE) + 1) } else { (owner, 1) };
                 let taken = tid | seen & WAITERS;
                 let (success, failure) = (Ordering::Acquire, Ordering::Relaxed);
-                if seen & TID_MASK != 0
+                if owner != 0
+                    && gone.1 >= TIMES_GONE
                     && word.compare_exchange(seen, taken, success, failure).is_ok()
                 {
                     return Ok(PiLocked { owner_died: true });
@@ -122,6 +132,9 @@ pub fn lock_pi(word: &AtomicU32, tid: u32, within: Duration) -> Result<PiLocked,
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             Err(Errno::ETIMEDOUT) => return Err(PiRefusal::TimedOut),
             Err(Errno::EDEADLK) => return Err(PiRefusal::Deadlock),
+            // Of a dead owner that nobody's list told of, also until the one who waited for it, and
+            // has the lock now, gets to say so in the word.
+            Err(Errno::EINVAL | Errno::EPERM) if !until.is_over() => std::thread::sleep(MOMENT),
             Err(Errno::EINVAL | Errno::EPERM) => {
                 return Err(PiRefusal::Corrupt(word.load(Ordering::Relaxed)))
             }
@@ -130,8 +143,12 @@ pub fn lock_pi(word: &AtomicU32, tid: u32, within: Duration) -> Result<PiLocked,
                 return Err(PiRefusal::Kernel(KernelError::new(operation, errno)));
             }
         }
+        // The kernel looks at the time only when it has somebody to wait for. Whoever has none may
+        // still find the owner gone.
+        if tries > TIMES_GONE && until.is_over() {
+            return Err(PiRefusal::TimedOut);
+        }
     }
-    Err(PiRefusal::Corrupt(word.load(Ordering::Relaxed)))
 }
 
 /// Gives up the lock that the calling thread, whose id is `tid`, took with [`lock_pi`]. The most
@@ -159,6 +176,10 @@ impl Deadline {
             monotonic: now(libc::CLOCK_MONOTONIC) + within,
             real: now(libc::CLOCK_REALTIME) + within,
         }
+    }
+
+    fn is_over(&self) -> bool {
+        now(libc::CLOCK_MONOTONIC) >= self.monotonic
     }
 
     /// `FUTEX_LOCK_PI2` (Linux 5.14) by the monotonic clock, before it `FUTEX_LOCK_PI` by the clock of

@@ -6,7 +6,8 @@
 //! A test starts a [`Device`](harness::Device), which is the HAL in a process of its own under
 //! Android's uid `system`, and [`Client`](harness::Client)s, which are processes under uids of their
 //! choice (`berth-peer`) that do what the test asks and report what they saw. `protocol` is what
-//! the two say to each other. `facilities` says what of the kernel a test needs.
+//! the two say to each other; `shared` is that between the tests of shared structures, which need no
+//! HAL, and their peer. `facilities` says what of the kernel a test needs.
 
 #![forbid(unsafe_code)]
 
@@ -14,5 +15,6 @@ pub mod chance;
 pub mod harness;
 pub mod pools;
 pub mod protocol;
+pub mod shared;
 
 pub use berth_facilities as facilities;
