@@ -17,5 +17,7 @@ pub mod ring;
 mod atomics;
 mod doorbell;
 mod futex;
+#[cfg(test)]
+mod quiet;
 
 pub use doorbell::{Doorbell, NotRung};

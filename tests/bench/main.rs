@@ -18,6 +18,7 @@ mod measure;
 mod payload;
 mod pixels;
 mod pools;
+mod records;
 mod table;
 
 use std::process::{Command, ExitCode, Stdio};
@@ -36,7 +37,7 @@ struct Arguments {
     role: Role,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum Role {
     /// Measure everything and print a table.
     Run,
@@ -52,6 +53,26 @@ enum Role {
     /// Do the same without the allocator; started by `run`.
     #[command(hide = true)]
     RawCrowd,
+    /// Read records from a ring; started by `run`.
+    #[command(hide = true)]
+    RingPeer {
+        /// The memory that it is in.
+        memory: String,
+    },
+    /// Read records from a pipe; started by `run`.
+    #[command(hide = true)]
+    PipePeer {
+        /// Nothing.
+        memory: String,
+    },
+    /// Read records from a message queue; started by `run`.
+    #[command(hide = true)]
+    QueuePeer {
+        /// The memory that it is in.
+        memory: String,
+        /// Offset and length of each part.
+        regions: Vec<String>,
+    },
     /// Fill the books of a service and allocate there when told to; started by `run`.
     #[command(hide = true)]
     Books {
@@ -71,6 +92,9 @@ fn main() -> ExitCode {
         Role::Hoard => cleanup::hoard(),
         Role::Crowd => crowd::client(),
         Role::RawCrowd => crowd::raw(),
+        Role::RingPeer { memory } => records::ring_peer(&memory),
+        Role::PipePeer { .. } => records::pipe_peer(),
+        Role::QueuePeer { memory, regions } => records::queue_peer(&memory, &regions),
         Role::Books { sessions, buffers, service } => books::role(sessions, buffers, service),
     };
     match result {
@@ -97,6 +121,7 @@ fn measure_all() -> Result<Table> {
     let mut table = Table::default();
     allocation::measure(&allocator, &bare, &mut table)?;
     payload::measure(&allocator, &bare, &mut table)?;
+    records::measure(&mut table)?;
     cleanup::measure(&allocator, &mut table)?;
     crowd::measure(&mut table)?;
     books::measure(&mut table)?;

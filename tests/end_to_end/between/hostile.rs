@@ -23,13 +23,9 @@ fn both_ends_of_a_ring_bear_whatever_is_written_into_it() {
         ring::create(memory.memfd.as_fd(), 0, Layout::of_capacity(512).unwrap()).unwrap();
         let Ok(mut producer) = Producer::attach(memory.memfd.as_fd(), 0) else { continue };
         let Ok(mut consumer) = Consumer::attach(memory.memfd.as_fd(), 0) else { continue };
-        let since = memory.steps();
-        let peer = memory.peer("scribble", seed.into());
         let mut into = [0; 600];
-        let mut round = 0usize;
-        memory.await_steps(since, 3000, || {
-            round += 1;
-            let wrote = producer.write(&into[..round % 300], SHORT).is_ok();
+        let mut use_both = |length: usize| {
+            let wrote = producer.write(&into[..length], SHORT).is_ok();
             let read = consumer.read(&mut into, SHORT).is_ok();
             let mut batch = producer.batch();
             while batch.push(&[1; 20]).is_ok() {}
@@ -41,7 +37,12 @@ fn both_ends_of_a_ring_bear_whatever_is_written_into_it() {
             drop(batch);
             passed += u32::from(wrote && read);
             failed += u32::from(!(wrote && read));
-        });
+        };
+        use_both(100);
+        let since = memory.steps();
+        let peer = memory.peer("scribble", seed.into());
+        memory.await_steps(since, 1, || ());
+        (0..300).for_each(use_both);
         peer.kill();
         // What it left there is refused or bears being used.
         drop((producer, consumer));
@@ -61,10 +62,7 @@ fn a_mutex_and_a_condition_bear_whatever_is_written_into_them() {
             Condition::create(memory.memfd.as_fd(), CONDITION).unwrap();
             let mutex = Mutex::attach(memory.memfd.as_fd(), MUTEX).unwrap();
             let condition = Condition::attach(memory.memfd.as_fd(), CONDITION).unwrap();
-            locked += u32::from(mutex.lock(SHORT).is_ok());
-            let since = memory.steps();
-            let peer = memory.peer("scribble", seed.into());
-            memory.await_steps(since, 3000, || match mutex.lock(SHORT) {
+            let mut use_both = || match mutex.lock(SHORT) {
                 Ok(guard) => {
                     locked += 1;
                     drop(condition.wait(guard, SHORT));
@@ -72,7 +70,12 @@ fn a_mutex_and_a_condition_bear_whatever_is_written_into_them() {
                     condition.notify_all();
                 }
                 Err(_) => refused += 1,
-            });
+            };
+            use_both();
+            let since = memory.steps();
+            let peer = memory.peer("scribble", seed.into());
+            memory.await_steps(since, 1, || ());
+            (0..300).for_each(|_| use_both());
             peer.kill();
         }
         assert!(refused > 0 && locked > 0, "{locked} locked and {refused} refused");

@@ -7,6 +7,7 @@
 mod hostile;
 mod killed;
 mod model;
+mod pthread;
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsFd, AsRawFd};
