@@ -38,6 +38,7 @@ const PLATFORM_NAMES: &[&str] = &[
 const LANGUAGE: &[&str] = &[
     // Statements.
     "allow",
+    "attribute",
     "type",
     // Macros.
     "binder_call",
@@ -52,6 +53,7 @@ const LANGUAGE: &[&str] = &[
     "binder",
     "chr_file",
     "dir",
+    "fd",
     "file",
     // Permissions and sets of them.
     "call",
@@ -65,6 +67,7 @@ const LANGUAGE: &[&str] = &[
     "rw_dir_perms",
     "rw_file_perms",
     "setattr",
+    "use",
     "watch",
     "write",
 ];
@@ -74,10 +77,10 @@ fn policy() -> String {
     read_without_comments("sepolicy/attributes") + &rules
 }
 
-/// What the policy declares: its types, and the three attributes of its HAL.
+/// What the policy declares: its types and attributes, and the three of its HAL.
 fn declared() -> BTreeSet<String> {
     let policy = policy();
-    let types = Regex::new(r"(?m)^type (\w+),").unwrap();
+    let types = Regex::new(r"(?m)^(?:type|attribute) (\w+)[,;]").unwrap();
     let hals = Regex::new(r"(?m)^hal_attribute\((\w+)\)").unwrap();
     let mut names: BTreeSet<String> =
         types.captures_iter(&policy).map(|found| found[1].to_string()).collect();

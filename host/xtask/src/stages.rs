@@ -118,6 +118,7 @@ fn cargo(arguments: &[&str]) -> Result<()> {
 }
 
 fn unit_tests(filter: &[String]) -> Result<Tally> {
+    machine::ensure_packages(berth_platform_policy::PACKAGES)?;
     let mut command = workspace::cargo();
     command.args(["test", "--workspace", "--exclude", END_TO_END, "--no-fail-fast", "--"]);
     let (output, success) = process::watched(command.args(filter))?;
