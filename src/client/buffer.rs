@@ -202,6 +202,11 @@ impl Buffer {
         self.held.flags & BufferInfo::FLAG_FALLBACK_HEAP != 0
     }
 
+    /// Whether the memory had been another buffer's, and was cleared.
+    pub fn is_recycled(&self) -> bool {
+        self.held.flags & BufferInfo::FLAG_RECYCLED != 0
+    }
+
     /// What this handle may do with the memory.
     pub fn access(&self) -> Access {
         match self.sealed.load(Ordering::Relaxed) {

@@ -2,53 +2,152 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! Allocation against a bare call that returns one descriptor and the kernel's own work.
+//!
+//! What a call of ours costs more is the larger parcel, and the allocator. The floor (`floor`) tells
+//! the two apart.
 
-use anyhow::Result;
-use berth_client::{Allocator, BufferRequest};
+use std::time::{Duration, Instant};
+
+use anyhow::{ensure, Result};
+use berth_client::{Allocator, Buffer, BufferRequest, Session};
 use berth_kernel::dma_heap::DmaHeap;
 use berth_kernel::memfd::Memfd;
 use hal_binder::Strong;
+use vendor_berth_allocator::aidl::vendor::berth::allocator::Allocation::Allocation;
 
 use crate::bare::IBare;
-use crate::measure::in_turns;
+use crate::floor::IFloor;
+use crate::measure::{in_turns, in_turns_after};
 use crate::table::{Table, Target};
 
-const SIZES: [(u64, u32, &str); 4] = [
-    (4 << 10, 400, "4 KiB"),
-    (64 << 10, 200, "64 KiB"),
-    (1 << 20, 60, "1 MiB"),
-    (16 << 20, 20, "16 MiB"),
+/// Sizes, rounds, names, and whether the parcel is much of what a call costs.
+const COLD: [(u64, u32, &str, bool); 4] = [
+    (4 << 10, 400, "4 KiB", true),
+    (64 << 10, 200, "64 KiB", true),
+    (1 << 20, 60, "1 MiB", false),
+    (16 << 20, 20, "16 MiB", false),
 ];
 
-pub fn measure(allocator: &Allocator, bare: &Strong<dyn IBare>, table: &mut Table) -> Result<()> {
-    let session = allocator.open_session("bench")?;
-    let call = || bare.give();
-    if let Ok(heap) = DmaHeap::open("system") {
-        for (bytes, rounds, name) in SIZES {
+const RECYCLED: [(u64, u32, &str); 4] = [
+    (4 << 10, 400, "4 KiB"),
+    (64 << 10, 200, "64 KiB"),
+    (1 << 20, 100, "1 MiB"),
+    (64 << 20, 20, "64 MiB"),
+];
+
+/// The most that ours may be of the floor.
+const OF_THE_FLOOR: Target = Target::AtMost(1.15);
+
+/// How long the service may take to clear what was freed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Who is measured.
+pub struct Sides<'a> {
+    pub allocator: &'a Allocator,
+    pub bare: &'a Strong<dyn IBare>,
+    pub floor: &'a Strong<dyn IFloor>,
+}
+
+impl Sides<'_> {
+    /// Adds the rows.
+    pub fn measure(&self, table: &mut Table) -> Result<()> {
+        let session = self.allocator.open_session("bench")?;
+        if let Ok(heap) = DmaHeap::open("system") {
+            for (bytes, rounds, name, small) in COLD {
+                let request = BufferRequest::linear(bytes).name("bench").no_pool();
+                let raw = || Ok((self.bare.give()?, heap.allocate(bytes)?));
+                let ours = || fresh(&session, &request);
+                let pair = in_turns(rounds, ours, raw)?;
+                let what = format!("allocate {name}, cold");
+                table.pair(&what, "bare call + ioctl", &pair, Target::AtMost(1.15));
+                if small {
+                    self.floor(&session, &request, rounds, "bare call + ioctl", raw, table)?;
+                }
+            }
+            self.recycled(&session, table)?;
+        }
+        let request = BufferRequest::region(1 << 20).name("bench");
+        let raw = || Ok((self.bare.give()?, Memfd::create("bench", 1 << 20)?));
+        let pair = in_turns(400, || fresh(&session, &request), raw)?;
+        table.pair("allocate a region", "bare call + memfd", &pair, Target::AtMost(1.15));
+        self.floor(&session, &request, 400, "bare call + memfd", raw, table)?;
+
+        let request = BufferRequest::linear(4 << 10).name("bench").no_pool();
+        let pair = in_turns(
+            100,
+            || Ok(session.allocate(&request, 16)?),
+            || (0..16).map(|_| fresh(&session, &request)).collect::<Result<Vec<_>>>(),
+        )?;
+        table.pair("allocate 16 x 4 KiB in one call", "16 calls", &pair, Target::FasterBy(5.0));
+        Ok(())
+    }
+
+    /// What of the row before is the transport's, and what is ours.
+    fn floor<T>(
+        &self,
+        session: &Session,
+        request: &BufferRequest,
+        rounds: u32,
+        against: &str,
+        raw: impl FnMut() -> Result<T>,
+        table: &mut Table,
+    ) -> Result<()> {
+        let descriptor = request.descriptor();
+        let floor = || Ok(OfTheFloor(self.floor.allocate(&descriptor, 1)?, self.floor));
+        let pair = in_turns(rounds, floor, raw)?;
+        table.comparison("- the same parcels without an allocator", against, &pair);
+        let pair = in_turns(rounds, || fresh(session, request), floor)?;
+        table.pair("- the allocator", "that", &pair, OF_THE_FLOOR);
+        Ok(())
+    }
+
+    /// Memory that was freed and cleared before, at the cost of a call whatever its size.
+    fn recycled(&self, session: &Session, table: &mut Table) -> Result<()> {
+        for (bytes, rounds, name) in RECYCLED {
+            // One buffer alone goes round, so that what is waited for is its being cleared.
+            session.trim()?;
             let request = BufferRequest::linear(bytes).name("bench");
-            let pair = in_turns(
-                rounds,
-                || Ok(session.allocate_one(&request)?),
-                || Ok((call()?, heap.allocate(bytes)?)),
-            )?;
-            let what = format!("allocate {name}, cold");
-            table.pair(&what, "bare call + ioctl", &pair, Target::AtMost(1.15));
+            drop(session.allocate_one(&request)?);
+            let ours = || {
+                let buffer = session.allocate_one(&request)?;
+                ensure!(buffer.is_recycled(), "{name} came from the kernel");
+                Ok(buffer)
+            };
+            let pair = in_turns_after(rounds, || self.idle(), ours, || Ok(self.bare.give()?))?;
+            let what = format!("allocate {name}, recycled and clean");
+            table.pair(&what, "bare call", &pair, Target::AtMost(1.25));
+        }
+        session.trim()?;
+        Ok(())
+    }
+
+    /// Waits until a freed buffer can be handed out again and nothing is at work any more.
+    fn idle(&self) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            let stats = self.allocator.stats()?;
+            if stats.clearedBuffers > 0 && stats.clearedBuffers == stats.idleBuffers {
+                return Ok(());
+            }
+            ensure!(began.elapsed() < PATIENCE, "nothing is idle and clean: {stats:?}");
         }
     }
-    let request = BufferRequest::region(1 << 20).name("bench");
-    let pair = in_turns(
-        400,
-        || Ok(session.allocate_one(&request)?),
-        || Ok((call()?, Memfd::create("bench", 1 << 20)?)),
-    )?;
-    table.pair("allocate a region", "bare call + memfd", &pair, Target::AtMost(1.15));
+}
 
-    let request = BufferRequest::linear(4 << 10).name("bench");
-    let pair = in_turns(
-        100,
-        || Ok(session.allocate(&request, 16)?),
-        || (0..16).map(|_| Ok(session.allocate_one(&request)?)).collect::<Result<Vec<_>>>(),
-    )?;
-    table.pair("allocate 16 x 4 KiB in one call", "16 calls", &pair, Target::FasterBy(5.0));
-    Ok(())
+/// A buffer that the service keeps until this goes.
+struct OfTheFloor<'a>(#[allow(dead_code)] Allocation, &'a Strong<dyn IFloor>);
+
+impl Drop for OfTheFloor<'_> {
+    fn drop(&mut self) {
+        if let Err(status) = self.1.free() {
+            eprintln!("the floor does not free: {status}");
+        }
+    }
+}
+
+/// A buffer of the kernel's.
+fn fresh(session: &Session, request: &BufferRequest) -> Result<Buffer> {
+    let buffer = session.allocate_one(request)?;
+    ensure!(!buffer.is_recycled(), "a cold allocation was none");
+    Ok(buffer)
 }

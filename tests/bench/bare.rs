@@ -10,10 +10,12 @@ use anyhow::{bail, Context, Result};
 use berth_client::payload::PayloadParcel;
 use berth_kernel::memfd::Memfd;
 use hal_binder::{Interface, ParcelFileDescriptor, ProcessState, Strong};
-use rsbinder::BinderResult;
+use rsbinder::{BinderResult, FromIBinder};
+
+use crate::floor::{self, BnFloor, Floor};
 
 /// Under the allocator's prefix, so that the test VM's service manager lets it register.
-const NAME: &str = "vendor.berth.allocator.bench/bare";
+pub const NAME: &str = "vendor.berth.allocator.bench/bare";
 
 /// Bare calls.
 #[rsbinder::interface(descriptor = "vendor.berth.bench.IBare")]
@@ -56,18 +58,20 @@ pub fn serve() -> Result<()> {
     let bare = BnBare::new_binder(Bare(Memfd::create("bare", 4096)?));
     ProcessState::start_thread_pool();
     hal_binder::add_service::<BnBare, _>(NAME, &bare).context("register the bare service")?;
+    let floor = BnFloor::new_binder(Floor::new());
+    hal_binder::add_service::<BnFloor, _>(floor::NAME, &floor).context("register the floor")?;
     ProcessState::join_thread_pool();
     bail!("the bare service ended")
 }
 
-/// Finds the service that `serve` registers.
-pub fn find() -> Result<Strong<dyn IBare>> {
+/// Finds a service that `serve` registers.
+pub fn find<T: FromIBinder + ?Sized>(name: &str) -> Result<Strong<T>> {
     let began = Instant::now();
     loop {
-        match hal_binder::check_interface(NAME) {
+        match hal_binder::check_interface(name) {
             Ok(found) => return Ok(found),
             Err(error) if began.elapsed() > Duration::from_secs(30) => {
-                return Err(error).context("find the bare service");
+                return Err(error).with_context(|| format!("find {name}"));
             }
             Err(_) => thread::sleep(Duration::from_millis(10)),
         }

@@ -14,6 +14,7 @@ mod bare;
 mod books;
 mod cleanup;
 mod crowd;
+mod floor;
 mod measure;
 mod payload;
 mod pixels;
@@ -26,8 +27,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use berth_client::Allocator;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
+use allocation::Sides;
 use table::Table;
 
 #[derive(Debug, Parser)]
@@ -39,8 +41,11 @@ struct Arguments {
 
 #[derive(Debug, Clone, Subcommand)]
 enum Role {
-    /// Measure everything and print a table.
-    Run,
+    /// Measure and print a table.
+    Run {
+        /// What to measure; everything without it.
+        parts: Vec<Part>,
+    },
     /// Answer bare calls; started by `run`.
     #[command(hide = true)]
     Bare,
@@ -87,7 +92,7 @@ enum Role {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().role {
-        Role::Run => run(),
+        Role::Run { parts } => run(&parts),
         Role::Bare => bare::serve(),
         Role::Hoard => cleanup::hoard(),
         Role::Crowd => crowd::client(),
@@ -106,27 +111,45 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<()> {
+/// A part of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Allocation,
+    Payload,
+    Records,
+    Cleanup,
+    Crowd,
+    Books,
+    Pixels,
+    Pools,
+}
+
+fn run(parts: &[Part]) -> Result<()> {
     let mut bare = role("bare")?.spawn().context("start the bare service")?;
-    let measured = measure_all();
+    let measured = measure(parts);
     bare.kill().context("end the bare service")?;
     bare.wait().context("end the bare service")?;
     println!("{}", measured?);
     Ok(())
 }
 
-fn measure_all() -> Result<Table> {
-    let allocator = Allocator::connect_within(Duration::from_secs(30))?;
-    let bare = bare::find()?;
+fn measure(parts: &[Part]) -> Result<Table> {
+    let allocator = &Allocator::connect_within(Duration::from_secs(30))?;
+    let (bare, floor) = (&bare::find(bare::NAME)?, &bare::find(floor::NAME)?);
     let mut table = Table::default();
-    allocation::measure(&allocator, &bare, &mut table)?;
-    payload::measure(&allocator, &bare, &mut table)?;
-    records::measure(&mut table)?;
-    cleanup::measure(&allocator, &mut table)?;
-    crowd::measure(&mut table)?;
-    books::measure(&mut table)?;
-    pixels::measure(&mut table)?;
-    pools::measure(&allocator, &mut table)?;
+    let parts = if parts.is_empty() { Part::value_variants() } else { parts };
+    for part in parts {
+        match part {
+            Part::Allocation => Sides { allocator, bare, floor }.measure(&mut table)?,
+            Part::Payload => payload::measure(allocator, bare, &mut table)?,
+            Part::Records => records::measure(&mut table)?,
+            Part::Cleanup => cleanup::measure(allocator, &mut table)?,
+            Part::Crowd => crowd::measure(&mut table)?,
+            Part::Books => books::measure(&mut table)?,
+            Part::Pixels => pixels::measure(&mut table)?,
+            Part::Pools => pools::measure(allocator, &mut table)?,
+        }
+    }
     Ok(table)
 }
 

@@ -41,12 +41,24 @@ impl Pair {
 /// stopped.
 pub fn in_turns<T, U>(
     rounds: u32,
+    ours: impl FnMut() -> Result<T>,
+    reference: impl FnMut() -> Result<U>,
+) -> Result<Pair> {
+    in_turns_after(rounds, || Ok(()), ours, reference)
+}
+
+/// The same with something that comes before each, and is not timed.
+pub fn in_turns_after<T, U>(
+    rounds: u32,
+    mut prepare: impl FnMut() -> Result<()>,
     mut ours: impl FnMut() -> Result<T>,
     mut reference: impl FnMut() -> Result<U>,
 ) -> Result<Pair> {
     let (mut our_times, mut reference_times) = (histogram()?, histogram()?);
     for round in 0..WARM_UP + rounds {
+        prepare()?;
         let our_time = timed(&mut ours)?;
+        prepare()?;
         let reference_time = timed(&mut reference)?;
         if round >= WARM_UP {
             our_times.record(our_time).context("a time")?;
