@@ -14,8 +14,9 @@ use berth_kernel::mapping::{Mapping, Protection, ReadOnly, ReadWrite};
 use hal_binder::ParcelFileDescriptor;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     Access::Access, AllocatedBuffer::AllocatedBuffer, Allocation::Allocation,
-    Buffer::Buffer as AidlBuffer, BufferDescriptor::BufferDescriptor, BufferInfo,
-    BufferInfo::BufferInfo as Info, BufferLayout::BufferLayout,
+    AllocationFlag::AllocationFlag, Buffer::Buffer as AidlBuffer,
+    BufferDescriptor::BufferDescriptor, BufferInfo, BufferInfo::BufferInfo as Info,
+    BufferLayout::BufferLayout,
 };
 
 use crate::brackets::BracketedFd;
@@ -54,6 +55,7 @@ pub(crate) struct Held {
     receipt: i64,
     fd: BracketedFd,
     second: Option<OwnedFd>,
+    pinner: i32,
 }
 
 impl Held {
@@ -133,7 +135,8 @@ impl Buffer {
         // Each is freed on every way out from here, those after a bad one too.
         for AllocatedBuffer { id, flags, fd, secondFd: second, receipt } in buffers {
             let access = Access::READ_WRITE;
-            let parts = Parts { id, flags, access, fd, second, owner_id: id, receipt };
+            let (owner_id, pinner) = (id, 0);
+            let parts = Parts { id, flags, access, fd, second, owner_id, receipt, pinner };
             match Buffer::assemble(Some((session, None, generation)), &kind, parts) {
                 Ok(buffer) => assembled.push(buffer),
                 Err(error) => first_error = first_error.or(Some(error)),
@@ -147,10 +150,10 @@ impl Buffer {
         place: Option<Placed<'_>>,
         answer: AidlBuffer,
     ) -> Result<Buffer, Error> {
-        let AidlBuffer { info, fd, secondFd: second } = answer;
+        let AidlBuffer { info, fd, secondFd: second, pinner } = answer;
         let Info { id, descriptor, layout, flags, access, ownerId: owner_id, receipt, .. } = info;
         let kind = Arc::new(Kind { descriptor, layout });
-        let parts = Parts { id, flags, access, fd, second, owner_id, receipt };
+        let parts = Parts { id, flags, access, fd, second, owner_id, receipt, pinner };
         Buffer::assemble(place, &kind, parts)
     }
 
@@ -159,7 +162,7 @@ impl Buffer {
         kind: &Arc<Kind>,
         parts: Parts,
     ) -> Result<Buffer, Error> {
-        let Parts { id, flags, access, fd, second, owner_id, receipt } = parts;
+        let Parts { id, flags, access, fd, second, owner_id, receipt, pinner } = parts;
         let Some(fd) = fd else {
             if let Some((session, ..)) = place {
                 session.free_unheld(id);
@@ -168,7 +171,8 @@ impl Buffer {
         };
         let (fd, second) = (BracketedFd::new(fd.into()), second.map(OwnedFd::from));
         let kind = kind.clone();
-        let held = Arc::new(Held { id, kind, flags, access, owner_id, receipt, fd, second });
+        let held =
+            Arc::new(Held { id, kind, flags, access, owner_id, receipt, fd, second, pinner });
         // From here on it is freed on every way out.
         let place = place.map(|(session, acquired_by, generation)| {
             session.hold(&held, acquired_by, generation);
@@ -232,13 +236,30 @@ impl Buffer {
         Ok(Identity::of(self.held.fd.as_fd())?)
     }
 
+    /// Whether it was allocated as a region whose contents may go; see
+    /// [`PurgeableRegion`](crate::PurgeableRegion).
+    pub fn is_purgeable(&self) -> bool {
+        self.held.kind.descriptor.flags & AllocationFlag::PURGEABLE.0 != 0
+    }
+
+    /// The number by which this session pins chunks of it.
+    pub(crate) fn pinner(&self) -> i32 {
+        self.held.pinner
+    }
+
+    /// Whether this handle frees the buffer, and this session allocated it.
+    pub(crate) fn is_the_owners(&self) -> bool {
+        self.place.is_some() && self.held.flags & BufferInfo::FLAG_ACQUIRED == 0
+    }
+
     /// The bytes that were asked for.
     pub fn size(&self) -> u64 {
         self.held.kind.layout.sizeBytes.unsigned_abs()
     }
 
     /// Another face of the same pages: of a buffer with a read-only view that view, a memfd that
-    /// nobody can write; of a region of the heap `udmabuf` a dma-buf.
+    /// nobody can write; of a region of the heap `udmabuf` a dma-buf. Of a purgeable region its
+    /// control block.
     pub fn second_fd(&self) -> Option<BorrowedFd<'_>> {
         self.held.second_fd()
     }
@@ -341,6 +362,7 @@ struct Parts {
     receipt: i64,
     fd: Option<ParcelFileDescriptor>,
     second: Option<ParcelFileDescriptor>,
+    pinner: i32,
 }
 
 /// The memory, for drivers and event loops: a dma-buf is ready to read (`POLLIN`) while no device is

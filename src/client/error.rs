@@ -120,6 +120,21 @@ pub enum Error {
     /// The buffer may only be read.
     #[error("buffer {0} may only be read")]
     ReadOnly(i64),
+    /// The buffer was not allocated as purgeable.
+    #[error("buffer {0} is not purgeable")]
+    NotPurgeable(i64),
+    /// This handle cannot pin: it is a second one of a buffer, or of ashmem that another session
+    /// allocated.
+    #[error("buffer {0} is pinned by the handle that allocated or acquired it, and by no other")]
+    CannotPin(i64),
+    /// A chunk was being purged all the time: the service stopped in the middle of it.
+    #[error("chunk {chunk} is still being purged after {within:?}")]
+    BeingPurged {
+        /// Which one.
+        chunk: u32,
+        /// How long it was waited for.
+        within: Duration,
+    },
     /// The descriptor stands for nothing that could be mapped.
     #[error("{0} is no memory to map")]
     NoMemory(String),

@@ -43,6 +43,8 @@ mod mapping_cache;
 pub mod payload;
 mod plane;
 mod pool;
+mod purgeable;
+mod purgeable_cache;
 mod range;
 mod request;
 mod session;
@@ -57,6 +59,7 @@ pub use berth_layout::{PixelFormat, Usage};
 pub use berth_shared::pool::{
     Crop, Fault as PoolFault, Halt as PoolHalt, Lost as LostSlot, Metadata, Queue,
 };
+pub use berth_shared::purge::{Contents, Priority};
 pub use buffer::Buffer;
 pub use error::{Error, RefusalCode};
 pub use fence::Fence;
@@ -65,6 +68,8 @@ pub use mapped::{MappedBuffer, ReadAccess, WriteAccess};
 pub use mapping_cache::{CacheLimits, Cached, MappingCache};
 pub use plane::{Plane, PlaneView, Sample, Samples};
 pub use pool::{Filled, Lease, Pool, PoolOptions};
+pub use purgeable::{Pinned, PurgeableRegion, PIN_DEADLINE};
+pub use purgeable_cache::{CacheFigures, CacheOptions, Cacheable, PurgeableCache};
 pub use request::BufferRequest;
 pub use session::{Restored, Session, SessionEvents, SessionOptions, SharePermit, Token};
 

@@ -5,8 +5,9 @@
 
 use berth_layout::{PixelFormat, Usage};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
-    AllocationFlag::AllocationFlag, BufferDescriptor::BufferDescriptor, BufferShape::BufferShape,
-    ImageDescriptor::ImageDescriptor, PixelFormat::PixelFormat as AidlFormat,
+    AllocationFlag::AllocationFlag, AllocationOption, AllocationOption::AllocationOption as Wish,
+    BufferDescriptor::BufferDescriptor, BufferShape::BufferShape, ImageDescriptor::ImageDescriptor,
+    PixelFormat::PixelFormat as AidlFormat,
 };
 
 /// A request for buffers. Numbers that the interface cannot carry become its largest, which the
@@ -19,6 +20,7 @@ pub struct BufferRequest {
     name: String,
     heap: Option<String>,
     flags: i32,
+    purge_chunk: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +33,8 @@ enum RequestShape {
 impl BufferRequest {
     fn new(shape: RequestShape) -> BufferRequest {
         let usage = Usage::CPU_READ_OFTEN | Usage::CPU_WRITE_OFTEN;
-        BufferRequest { shape, layers: 1, usage, name: String::new(), heap: None, flags: 0 }
+        let (name, heap, flags, purge_chunk) = (String::new(), None, 0, None);
+        BufferRequest { shape, layers: 1, usage, name, heap, flags, purge_chunk }
     }
 
     /// A linear buffer of so many bytes, for CPU use unless [`usage`](Self::usage) says otherwise.
@@ -90,6 +93,18 @@ impl BufferRequest {
         self.flag(AllocationFlag::REVOKE_ON_DEATH)
     }
 
+    /// A region whose contents may go when memory is short, where nobody has them pinned:
+    /// [`PurgeableRegion`](crate::PurgeableRegion) is what to make of it.
+    pub fn purgeable(self) -> BufferRequest {
+        self.flag(AllocationFlag::PURGEABLE)
+    }
+
+    /// The same, in chunks of so many bytes: that which is pinned and purged at once. A multiple of
+    /// the page size up to 16 MiB; without this 64 KiB.
+    pub fn purgeable_in_chunks_of(self, bytes: u64) -> BufferRequest {
+        BufferRequest { purge_chunk: Some(bytes), ..self }.purgeable()
+    }
+
     fn flag(self, flag: AllocationFlag) -> BufferRequest {
         BufferRequest { flags: self.flags | flag.0, ..self }
     }
@@ -116,7 +131,12 @@ impl BufferRequest {
             usage: self.usage.bits() as i64,
             heap: self.heap.clone(),
             flags: self.flags,
-            options: Vec::new(),
+            options: self.purge_chunk.map(chunk_option).into_iter().collect(),
         }
     }
+}
+
+fn chunk_option(bytes: u64) -> Wish {
+    let value = i64::try_from(bytes).unwrap_or(i64::MAX);
+    Wish { name: AllocationOption::PURGE_CHUNK_BYTES.to_owned(), value }
 }

@@ -119,6 +119,12 @@ pub fn stats(stats: &AllocatorStats, json: bool, out: &mut dyn Write) -> io::Res
         stats.idleBuffers,
         size(stats.idleBytes.unsigned_abs()),
         stats.recycledBuffers
+    )?;
+    writeln!(
+        out,
+        "purgeable: {}; purged since start: {}",
+        size(stats.purgeableBytes.unsigned_abs()),
+        size(stats.purgedBytes.unsigned_abs())
     )
 }
 
@@ -147,6 +153,8 @@ pub fn stats_json(stats: &AllocatorStats) -> Value {
         "idle_bytes": stats.idleBytes,
         "cleared_buffers": stats.clearedBuffers,
         "recycled_buffers": stats.recycledBuffers,
+        "purgeable_bytes": stats.purgeableBytes,
+        "purged_bytes": stats.purgedBytes,
     })
 }
 

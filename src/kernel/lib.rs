@@ -7,6 +7,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod ashmem;
+pub mod clock;
 pub mod cpu_access;
 pub mod descriptor;
 pub mod descriptor_limit;

@@ -5,6 +5,7 @@
 //! memfd_create(2)).
 
 use std::fs::{File, OpenOptions};
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -107,19 +108,30 @@ impl Memfd {
     ///
     /// `EPERM` if it is sealed against writing.
     pub fn punch(&self) -> Result<(), KernelError> {
-        let bytes = identity::size(self.as_fd())?;
-        let refuse = |errno| KernelError::new(format!("punch a memfd of {bytes} bytes"), errno);
-        if bytes == 0 {
+        self.punch_range(0..identity::size(self.as_fd())?)
+    }
+
+    /// The same for a part of it, in bytes. Its start is a multiple of the page size; it takes the
+    /// whole of the page that it ends in.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` as for [`punch`](Memfd::punch).
+    pub fn punch_range(&self, range: Range<u64>) -> Result<(), KernelError> {
+        let refuse = |errno| KernelError::new(format!("punch bytes {range:?} of a memfd"), errno);
+        if range.is_empty() {
             return Ok(());
         }
         // Of a page that the hole ends in, the kernel would only clear the part: it ends with a page.
-        let length = bytes.checked_next_multiple_of(page_size());
-        let length = length.and_then(|length| i64::try_from(length).ok());
+        let end = range.end.checked_next_multiple_of(page_size());
+        let number = |bytes: Option<u64>| bytes.and_then(|bytes| i64::try_from(bytes).ok());
+        let start = number(Some(range.start)).ok_or_else(|| refuse(Errno::EFBIG))?;
+        let length = number(end.map(|end| end.saturating_sub(range.start)));
         let length = length.ok_or_else(|| refuse(Errno::EFBIG))?;
         let hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
         // nix has the call, but not for Android.
         // SAFETY: the descriptor is open as long as its owner is; the rest are numbers.
-        let punched = unsafe { libc::fallocate(self.fd.as_raw_fd(), hole, 0, length) };
+        let punched = unsafe { libc::fallocate(self.fd.as_raw_fd(), hole, start, length) };
         Errno::result(punched).map(|_| ()).map_err(refuse)
     }
 
@@ -127,6 +139,33 @@ impl Memfd {
     pub fn duplicate(&self) -> Result<OwnedFd, KernelError> {
         let copied = self.fd.try_clone();
         copied.map_err(KernelError::io(|| "duplicate the descriptor of a memfd".to_owned()))
+    }
+
+    /// Reads bytes from `offset` without a mapping: pages that nobody touched read zero and do not
+    /// come into being. How many were read: fewer than asked for only at the end.
+    pub fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<usize, KernelError> {
+        let refuse = |errno| KernelError::new(format!("read a memfd at offset {offset}"), errno);
+        let from = libc::off_t::try_from(offset).map_err(|_| refuse(Errno::EOVERFLOW))?;
+        loop {
+            // SAFETY: the descriptor is open as long as its owner is, and the kernel writes at most
+            // `into.len()` bytes into `into`, which is live and exclusive.
+            let read = unsafe {
+                libc::pread(self.fd.as_raw_fd(), into.as_mut_ptr().cast(), into.len(), from)
+            };
+            match Errno::result(read) {
+                Ok(read) => return Ok(usize::try_from(read).unwrap_or(0)),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(refuse(errno)),
+            }
+        }
+    }
+
+    /// Lets nobody add a seal any more: whoever holds a writable descriptor could otherwise keep the
+    /// contents from ever being taken.
+    pub fn seal_seals(&self) -> Result<(), KernelError> {
+        fcntl(self.fd.as_raw_fd(), FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SEAL))
+            .map(|_| ())
+            .map_err(KernelError::context(|| "seal the seals of a memfd".to_owned()))
     }
 
     /// A descriptor that only reads: a new open file, not a duplicate, so that neither a writable
@@ -550,5 +589,46 @@ mod tests {
         assert_eq!(error.errno, Errno::EFBIG);
         assert!(error.to_string().contains("18446744073709551615"), "{error}");
         assert_eq!(Memfd::create("n\0l", 4096).unwrap_err().errno, Errno::EINVAL);
+    }
+
+    #[test]
+    fn a_part_is_punched_by_whole_pages_and_the_rest_stays() {
+        let page = page_size();
+        let memfd = Memfd::create("part", 4 * page).unwrap();
+        memfd.seal_seals().unwrap();
+        let mapping: Mapping<ReadWrite> = Mapping::new(memfd.as_fd(), 4 * page).unwrap();
+        mapping.fill(0, 4 * page as usize, 0x55).unwrap();
+        memfd.punch_range(page..2 * page + 1).unwrap();
+        memfd.punch_range(page..page).unwrap();
+        let mut bytes = vec![0; 4 * page as usize];
+        mapping.read(0, &mut bytes).unwrap();
+        for (number, part) in bytes.chunks(page as usize).enumerate() {
+            let expected = if number == 1 || number == 2 { 0 } else { 0x55 };
+            assert!(part.iter().all(|byte| *byte == expected), "page {number}");
+        }
+    }
+
+    #[test]
+    fn reading_by_calls_makes_no_page() {
+        let page = page_size();
+        let memfd = Memfd::create("read", 3 * page).unwrap();
+        let mapping: Mapping<ReadWrite> = Mapping::new(memfd.as_fd(), 3 * page).unwrap();
+        mapping.write(page as usize, b"here").unwrap();
+        let mut bytes = vec![0xff; 3 * page as usize + 5];
+        assert_eq!(memfd.read_at(0, &mut bytes).unwrap(), 3 * page as usize);
+        assert_eq!(bytes[page as usize - 1..][..6], *b"\0here\0");
+        assert_eq!(memfd.read_at(page + 1, &mut bytes[..3]).unwrap(), 3);
+        assert_eq!(&bytes[..3], b"ere");
+        assert_eq!(memfd.read_at(3 * page, &mut bytes).unwrap(), 0);
+        let status = nix::sys::stat::fstat(memfd.fd.as_raw_fd()).unwrap();
+        assert_eq!(status.st_blocks as u64 * 512, page);
+    }
+
+    #[test]
+    fn whose_seals_are_sealed_can_be_punched_and_not_be_sealed() {
+        let memfd = Memfd::create("sealed", 4096).unwrap();
+        memfd.seal_seals().unwrap();
+        assert_eq!(memfd.seal_future_writes().unwrap_err().errno, Errno::EPERM);
+        memfd.punch().unwrap();
     }
 }

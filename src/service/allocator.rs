@@ -29,6 +29,7 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
 };
 
 use crate::dump;
+use crate::memory::Place;
 use crate::operations::Operation;
 use crate::reaper::Cause;
 use crate::refusal::Refusal;
@@ -160,11 +161,17 @@ impl SessionObject {
 
     fn acquire_buffer(&self, uid: u32, token: &ShareToken) -> Result<Buffer, Refusal> {
         let (id, holding) = self.service.acquire(&self.session, uid, &token.value)?;
-        self.buffer(id, &holding, holding.access()).map_err(|refusal| {
+        let opened = self.buffer(id, &holding, holding.access());
+        let mut buffer = opened.map_err(|refusal| {
             // It cannot be handed out. A session that ended meanwhile has let go of it already.
             let _ = self.service.free(&self.session, &[id]);
             refusal
-        })
+        })?;
+        let place = Place { session: self.session.id, buffer: id };
+        let pinner = holding.memory.purgeable().and_then(|region| region.pinner_of(place));
+        // Less than 16.
+        buffer.pinner = pinner.map_or(0, |pinner| pinner.number() as i32);
+        Ok(buffer)
     }
 }
 
@@ -187,7 +194,12 @@ impl IAllocatorSession for SessionObject {
         self.answer(self.timed(Operation::Get, || {
             let access = wire::access(access)?;
             let holding = self.session.get(id)?;
-            self.buffer(id, &holding, access)
+            let mut buffer = self.buffer(id, &holding, access)?;
+            if holding.memory.purgeable().is_some() {
+                // Who pins by two buffers of one session would unpin by the one what the other needs.
+                buffer.secondFd = None;
+            }
+            Ok(buffer)
         }))
     }
 
@@ -206,9 +218,11 @@ impl IAllocatorSession for SessionObject {
         // That the session is open, like every call but close.
         self.answer(self.timed(Operation::Trim, || {
             self.session.held()?;
+            let uid = self.session.uid;
             // What was freed a moment ago is not idle yet.
-            self.service.reclaimer.settle(self.session.uid);
-            let bytes = self.service.reclaimer.recycler.trim_of_uid(self.session.uid);
+            self.service.reclaimer.settle(uid);
+            let idle = self.service.reclaimer.recycler.trim_of_uid(uid);
+            let bytes = self.service.purger.trim_of_uid(uid).saturating_add(idle);
             Ok(i64::try_from(bytes).unwrap_or(i64::MAX))
         }))
     }

@@ -50,6 +50,8 @@ pub(crate) fn stats(service: &Service) -> AllocatorStats {
         idleBuffers: int(idle.buffers),
         clearedBuffers: int(idle.cleared),
         idleBytes: long(idle.bytes),
+        purgeableBytes: long(service.purger.purgeable_bytes()),
+        purgedBytes: long(service.purger.purged.load(Ordering::Relaxed)),
         tokens: int(service.tokens.usable().saturating_add(service.pools.tokens.usable()) as u64),
         pools: int(service.pools.figures().0 as u64),
         allocatedBuffers: long(service.counters.allocated.load(Ordering::Relaxed)),

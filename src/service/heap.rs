@@ -13,10 +13,12 @@ use berth_kernel::memfd::Memfd;
 use berth_kernel::udmabuf::Udmabuf;
 use berth_kernel::KernelError;
 use berth_layout::Usage;
+use berth_shared::purge::Chunks;
 use nix::errno::Errno;
 
 use crate::heap_class::HeapClass;
 use crate::heap_memory::{Face, HeapMemory};
+use crate::purgeable::Purgeable;
 use crate::refusal::Refusal;
 use crate::trace::Gauge;
 
@@ -84,6 +86,7 @@ impl Heap {
             Face::Region => self.gives_regions(),
             // Under a udmabuf a hole would only part the two faces.
             Face::RevocableRegion => matches!(self.source, Source::Memfd),
+            Face::PurgeableRegion { .. } => matches!(self.source, Source::Memfd | Source::Ashmem),
         };
         // Protected memory is for those who asked for it, and they get no other.
         let protected = self.class == HeapClass::Secure;
@@ -115,6 +118,8 @@ impl Heap {
     pub(crate) fn descriptors(&self, face: Face) -> u64 {
         match (&self.source, face) {
             (Source::Udmabuf(_), Face::Region | Face::DmaBufWithView) => 2,
+            // The control block's.
+            (Source::Memfd, Face::PurgeableRegion { .. }) => 2,
             _ => 1,
         }
     }
@@ -134,7 +139,14 @@ impl Heap {
         match &self.source {
             #[cfg(test)]
             Source::Fake => Err(KernelError::new("ask a fake", Errno::ENOTTY)),
-            Source::Memfd => Memfd::create(name, bytes).map(HeapMemory::Memfd),
+            Source::Memfd => match face {
+                Face::PurgeableRegion { chunk_bytes } => {
+                    let none = || KernelError::new("divide into chunks of 0", Errno::EINVAL);
+                    let chunks = Chunks::of(bytes, chunk_bytes).ok_or_else(none)?;
+                    Ok(HeapMemory::Purgeable(Arc::new(Purgeable::create(name, chunks)?)))
+                }
+                _ => Memfd::create(name, bytes).map(HeapMemory::Memfd),
+            },
             Source::Ashmem => Ashmem::create(name, bytes).map(HeapMemory::Ashmem),
             Source::Dma(heap) => Ok(HeapMemory::DmaBuf(named(heap.allocate(bytes)?, name))),
             Source::Ion { device, mask, cached } => {
@@ -146,7 +158,7 @@ impl Heap {
                 let buffer = named(driver.create(&memfd, 0, bytes)?, name);
                 Ok(match face {
                     Face::DmaBuf => HeapMemory::DmaBuf(buffer),
-                    Face::Region | Face::RevocableRegion => {
+                    Face::Region | Face::RevocableRegion | Face::PurgeableRegion { .. } => {
                         HeapMemory::MemfdWithDmaBuf(memfd, buffer)
                     }
                     Face::DmaBufWithView => {

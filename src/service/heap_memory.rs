@@ -4,6 +4,7 @@
 //! Memory that a heap gave: which descriptors the service keeps of it, and which it hands out.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use berth_kernel::ashmem::{self, Ashmem};
 use berth_kernel::dma_buf::{self, DmaBuf};
@@ -13,6 +14,7 @@ use berth_kernel::memfd::Memfd;
 use berth_kernel::KernelError;
 use nix::errno::Errno;
 
+use crate::purgeable::Purgeable;
 use crate::refusal::Refusal;
 
 /// What a request wants to see of memory.
@@ -26,6 +28,8 @@ pub(crate) enum Face {
     Region,
     /// Memory of CPUs that can be taken from those who map it.
     RevocableRegion,
+    /// Memory of CPUs that can be taken in chunks of so many bytes when nobody has them pinned.
+    PurgeableRegion { chunk_bytes: u64 },
 }
 
 impl std::fmt::Display for Face {
@@ -35,6 +39,7 @@ impl std::fmt::Display for Face {
             Face::DmaBufWithView => "a dma-buf with a read-only view",
             Face::Region => "a region",
             Face::RevocableRegion => "a region that can be revoked",
+            Face::PurgeableRegion { .. } => "a purgeable region",
         })
     }
 }
@@ -45,6 +50,8 @@ pub(crate) enum HeapMemory {
     DmaBuf(DmaBuf),
     Memfd(Memfd),
     Ashmem(Ashmem),
+    /// A memfd with its control block; the purger knows it too.
+    Purgeable(Arc<Purgeable>),
     /// A dma-buf, and the memfd that it is made of, which nobody can write any more.
     DmaBufWithView(DmaBuf, Memfd),
     /// A region, and the dma-buf that is made of it.
@@ -89,6 +96,7 @@ impl HeapMemory {
             HeapMemory::MemfdWithDmaBuf(_, buffer) if !reads_only => {
                 Some(Identity::of(buffer.as_fd())?)
             }
+            HeapMemory::Purgeable(region) if !reads_only => Some(Identity::of(region.block())?),
             _ => None,
         };
         Ok(first.map(|first| (first, second)))
@@ -104,6 +112,9 @@ impl HeapMemory {
             }
             HeapMemory::MemfdWithDmaBuf(memfd, buffer) => {
                 (again(memfd)?, Some(duplicate(buffer.as_fd())?))
+            }
+            HeapMemory::Purgeable(region) => {
+                (duplicate(region.as_fd())?, Some(duplicate(region.block())?))
             }
             HeapMemory::DmaBuf(_) | HeapMemory::Memfd(_) | HeapMemory::Ashmem(_) => {
                 (duplicate(self.as_fd())?, None)
@@ -131,6 +142,9 @@ impl HeapMemory {
             }
             // Sealed for good, and seen by the kernel as one to write.
             HeapMemory::DmaBufWithView(_, view) => view.open_again().map_err(Refusal::of_kernel),
+            HeapMemory::Purgeable(region) => {
+                region.memfd().open_read_only().map_err(Refusal::of_kernel)
+            }
             HeapMemory::DmaBuf(_) | HeapMemory::Ashmem(_) => duplicate(self.as_fd()),
         }?;
         Ok(Opened { fd, second: None })
@@ -151,7 +165,7 @@ impl HeapMemory {
             | HeapMemory::MemfdWithDmaBuf(memfd, buffer) => {
                 is_dma_buf_held(buffer) || is_memfd_held(memfd)
             }
-            HeapMemory::Memfd(_) | HeapMemory::Ashmem(_) => false,
+            HeapMemory::Memfd(_) | HeapMemory::Ashmem(_) | HeapMemory::Purgeable(_) => false,
         }
     }
 
@@ -189,6 +203,7 @@ impl HeapMemory {
         let sealed = match self {
             HeapMemory::Memfd(memfd) => memfd.seal_future_writes(),
             HeapMemory::Ashmem(ashmem) => ashmem.restrict_to_reading(),
+            HeapMemory::Purgeable(_) => return Err(cannot_seal_purgeable()),
             HeapMemory::DmaBuf(_)
             | HeapMemory::DmaBufWithView(..)
             | HeapMemory::MemfdWithDmaBuf(..) => {
@@ -209,6 +224,7 @@ impl AsFd for HeapMemory {
             HeapMemory::DmaBuf(buffer) | HeapMemory::DmaBufWithView(buffer, _) => buffer.as_fd(),
             HeapMemory::Memfd(memfd) | HeapMemory::MemfdWithDmaBuf(memfd, _) => memfd.as_fd(),
             HeapMemory::Ashmem(ashmem) => ashmem.as_fd(),
+            HeapMemory::Purgeable(region) => region.as_fd(),
         }
     }
 }
@@ -230,6 +246,12 @@ fn is_memfd_held(memfd: &Memfd) -> bool {
         log::warn!("a region's holders: {error}");
         true
     })
+}
+
+/// Of memory that can be written by nobody the contents could not be taken either.
+pub(crate) fn cannot_seal_purgeable() -> Refusal {
+    let why = "sealing a purgeable region, whose contents could not go any more";
+    Refusal::Unsupported(why.to_owned())
 }
 
 fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd, Refusal> {

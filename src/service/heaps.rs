@@ -194,7 +194,7 @@ impl Heaps {
     /// The classes that serve a request.
     fn sources(&self, face: Face, usage: Usage) -> Sources<'_> {
         match face {
-            Face::Region | Face::RevocableRegion => {
+            Face::Region | Face::RevocableRegion | Face::PurgeableRegion { .. } => {
                 Sources { classes: &[HeapClass::Shmem], asked_for: 1 }
             }
             Face::DmaBufWithView => Sources { classes: &[HeapClass::Udmabuf], asked_for: 1 },

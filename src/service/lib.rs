@@ -38,6 +38,8 @@ mod pool;
 mod pools;
 mod pressure;
 mod proof;
+mod purgeable;
+mod purger;
 mod reaper;
 mod reattach;
 pub mod receipts;

@@ -13,9 +13,10 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::Access::Access;
 
 use crate::accounts::Charge;
 use crate::heap::Heap;
-use crate::heap_memory::{HeapMemory, Opened};
+use crate::heap_memory::{cannot_seal_purgeable, HeapMemory, Opened};
 use crate::heaps::Choice;
 use crate::lock::lock;
+use crate::purgeable::Purgeable;
 use crate::receipts::{Facts, Receipts};
 use crate::refusal::Refusal;
 use crate::request::Request;
@@ -217,6 +218,14 @@ impl Memory {
         self.held.is_dma_buf()
     }
 
+    /// The region whose chunks can be taken, if it is one.
+    pub(crate) fn purgeable(&self) -> Option<&Arc<Purgeable>> {
+        match &self.held {
+            HeapMemory::Purgeable(region) => Some(region),
+            _ => None,
+        }
+    }
+
     /// Takes the contents from everybody.
     pub(crate) fn revoke(&self) {
         self.held.revoke();
@@ -227,6 +236,9 @@ impl Memory {
         if self.request.revoke_on_death {
             let why = "sealing a region with REVOKE_ON_DEATH, whose contents must go in the end";
             return Err(Refusal::Unsupported(why.to_owned()));
+        }
+        if self.request.purge_chunk_bytes.is_some() {
+            return Err(cannot_seal_purgeable());
         }
         self.held.seal()?;
         self.sealed.store(true, Ordering::Relaxed);

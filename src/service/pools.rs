@@ -12,8 +12,9 @@ use berth_kernel::random::Random;
 use berth_shared::pool::{CLAIMS_BYTES, MAX_PARTICIPANTS, MAX_SLOTS};
 use hal_binder::ParcelFileDescriptor;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
-    Access::Access, BufferDescriptor::BufferDescriptor, BufferPool::BufferPool,
-    PoolClaims::PoolClaims, PoolOptions, PoolOptions::PoolOptions as Options, PoolSlot::PoolSlot,
+    Access::Access, AllocationFlag::AllocationFlag, BufferDescriptor::BufferDescriptor,
+    BufferPool::BufferPool, PoolClaims::PoolClaims, PoolOptions,
+    PoolOptions::PoolOptions as Options, PoolSlot::PoolSlot,
 };
 
 use crate::accounts::within;
@@ -131,6 +132,10 @@ impl Service {
         descriptor: &BufferDescriptor,
         options: &Options,
     ) -> Result<BufferPool, Refusal> {
+        if descriptor.flags & AllocationFlag::PURGEABLE.0 != 0 {
+            let why = "a pool of purgeable regions: nobody could pin its slots";
+            return Err(Refusal::Unsupported(why.to_owned()));
+        }
         let slots = in_range("slots", options.slots, 1, MAX_SLOTS)?;
         let most = in_range("maxParticipants", options.maxParticipants, 1, MAX_PARTICIPANTS)?;
         let max_held = match in_range("maxHeld", options.maxHeld, 0, MAX_SLOTS)? {

@@ -38,6 +38,8 @@ const WINDOW: Duration = Duration::from_secs(1);
 const CRITICAL_STALL: f32 = 10.0;
 /// How many changes are remembered.
 const REMEMBERED: usize = 16;
+/// What is purged each time that tasks wait for memory: of all memory this part.
+const STALL_SHARE: u64 = 64;
 /// How long it must have been better before it counts as better: what is given back comes again.
 const RELIEF: Duration = Duration::from_secs(5);
 
@@ -147,12 +149,28 @@ pub(crate) fn start(service: Weak<Service>) -> io::Result<()> {
             let Ok(memory) = MemInfo::read() else { continue };
             let reserve = service.accounts.limits().reserve_bytes;
             let level = Level::of_available(memory.available, reserve).max(stalled);
+            let idle = service.reclaimer.recycler.kept().bytes;
+            service.purger.want(to_purge(&memory, reserve, stalled).saturating_sub(idle));
             if let Some(level) = gauge.read(level, Instant::now()) {
                 service.feel(level);
             }
         }
     })?;
     Ok(())
+}
+
+/// How many bytes of purgeable regions are to go: as many as are missing to what is enough, with an
+/// eighth of the reserve above it; where tasks wait for memory a little of it in any case.
+fn to_purge(memory: &MemInfo, reserve: u64, stalled: Level) -> u64 {
+    let enough = reserve.saturating_mul(2);
+    let missing = match memory.available < enough {
+        true => enough.saturating_add(reserve / 8).saturating_sub(memory.available),
+        false => 0,
+    };
+    match stalled {
+        Level::Normal => missing,
+        _ => missing.max(memory.total / STALL_SHARE),
+    }
 }
 
 /// The kernel's word that tasks wait for memory.

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use berth_kernel::ashmem::{Ashmem, ProtFlags};
 use berth_kernel::descriptor::AccessMode;
@@ -13,11 +13,13 @@ use berth_kernel::dma_buf::DmaBuf;
 use berth_kernel::identity::{self, Identity};
 use berth_kernel::memfd::{self, Memfd, SealFlag};
 use berth_kernel::{page_size, KernelError};
+use berth_shared::purge::Chunks;
 use nix::errno::Errno;
 
 use crate::heap::{Heap, Source};
 use crate::heap_memory::{Face, HeapMemory};
 use crate::lock::lock;
+use crate::purgeable::Purgeable;
 use crate::refusal::Refusal;
 
 /// Descriptors that are of the kind, the size and the access that they should be.
@@ -56,6 +58,12 @@ impl Proof {
         };
         let looked = Look { bytes, reads_only };
         match (&heap.source, second, face) {
+            (Source::Memfd, Some(block), Face::PurgeableRegion { chunk_bytes }) => {
+                looked.purgeable(fd, block, chunk_bytes)
+            }
+            (Source::Memfd, None, Face::PurgeableRegion { .. }) => {
+                Ok(Proof { held: None, ..looked.memfd(fd)? })
+            }
             (Source::Memfd, _, _) => looked.memfd(fd),
             (Source::Ashmem, _, _) => looked.ashmem(fd),
             (Source::Udmabuf(_), Some(second), Face::DmaBufWithView) => looked.view(fd, second),
@@ -132,6 +140,22 @@ impl Look {
             _ => None,
         };
         Ok(Proof { marks, held, sealed, exporter: Some(exporter) })
+    }
+
+    /// A memfd, and the control block by which clients pin it.
+    fn purgeable(&self, fd: OwnedFd, block: OwnedFd, chunk: u64) -> Result<Proof, Refusal> {
+        let Proof { marks: (mark, _), held, sealed, .. } = self.memfd(fd)?;
+        let Some(HeapMemory::Memfd(memfd)) = held else {
+            return Err(Refusal::Internal("a memfd that is none".to_owned()));
+        };
+        let none = || Refusal::NotTheMemory(format!("{} bytes in chunks of {chunk}", self.bytes));
+        let chunks = Chunks::of(self.bytes, chunk).ok_or_else(none)?;
+        let block = Memfd::adopt(block.as_fd()).map_err(refuse)?;
+        let bytes = chunks.block_bytes();
+        let of_block = Look { bytes, reads_only: false }.mark(block.as_fd())?;
+        let region = Purgeable::adopt(memfd, block, chunks).map_err(refuse)?;
+        let held = Some(HeapMemory::Purgeable(Arc::new(region)));
+        Ok(Proof { marks: (mark, Some(of_block)), held, sealed, exporter: None })
     }
 
     /// Which memory something is that was found to be memory.

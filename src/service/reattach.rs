@@ -89,6 +89,7 @@ impl Service {
         if !back.new {
             self.reclaimer.forget(&back.memory);
         }
+        self.purge_again(session.uid, &back.memory);
         if let Err(refusal) = room.fill(std::iter::once((claim.id, back.memory.clone()))) {
             let holding = Holding { memory: back.memory, role: Role::Owner(Vec::new()) };
             self.let_go(session.id, vec![(claim.id, holding)], false);
@@ -112,6 +113,7 @@ impl Service {
         let back = self.find_or_present(session.uid, claim, mark, place, taken, &mut presented)?;
         drop(presented);
         self.strike_out(back.void);
+        self.purge_again(session.uid, &back.memory);
         let holding = Holding { memory: back.memory.clone(), role: Role::Taker(taken) };
         let taken = session.take(claim.id, holding);
         if taken.is_err() {
@@ -124,6 +126,15 @@ impl Service {
             self.reclaimer.look_again();
         }
         taken
+    }
+
+    /// Lets the purger know of a region that came back. One for which there are too many chunks by now
+    /// stays, and is not purged.
+    fn purge_again(&self, uid: u32, memory: &Memory) {
+        let Some(region) = memory.purgeable() else { return };
+        if let Err(refusal) = self.purger.register(uid, region) {
+            log::warn!("a region that came back is not purged: {refusal}");
+        }
     }
 
     fn find_or_present(

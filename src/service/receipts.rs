@@ -241,6 +241,7 @@ impl Seal {
         self.text(&request.name);
         self.number(request.usage.bits());
         self.number(u64::from(request.flags().unsigned_abs()));
+        self.number(request.purge_chunk_bytes.unwrap_or(0));
         self.number(u64::from(request.heap.is_some()));
         self.text(request.heap.as_deref().unwrap_or_default());
         match &request.shape {

@@ -5,6 +5,7 @@
 
 use berth_kernel::KernelError;
 use berth_layout::LayoutError;
+use berth_shared::purge::Pinner;
 use nix::errno::Errno;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::AllocatorError::AllocatorError;
 
@@ -66,6 +67,8 @@ pub(crate) enum Refusal {
     KernelHasNone(KernelError),
     #[error("quota exceeded: {0}")]
     OverQuota(OverLimit),
+    #[error("quota exceeded: {} sessions may pin this region, and no more can", Pinner::COUNT)]
+    TooManyPinners,
     #[error("too many buffers: {0}")]
     TooManyBuffers(OverLimit),
     #[error("too many descriptors: {0}")]
@@ -111,7 +114,7 @@ impl Refusal {
             | Refusal::ExtentTooLarge(_) => AllocatorError::TOO_LARGE,
             Refusal::Unsupported(_) => AllocatorError::UNSUPPORTED,
             Refusal::BelowReserve { .. } | Refusal::KernelHasNone(_) => AllocatorError::NO_MEMORY,
-            Refusal::OverQuota(_) => AllocatorError::QUOTA_EXCEEDED,
+            Refusal::OverQuota(_) | Refusal::TooManyPinners => AllocatorError::QUOTA_EXCEEDED,
             Refusal::TooManyBuffers(_) => AllocatorError::TOO_MANY_BUFFERS,
             Refusal::TooManyFds(_) | Refusal::KernelTableFull(_) => AllocatorError::TOO_MANY_FDS,
             Refusal::TooManySessions(_) => AllocatorError::TOO_MANY_SESSIONS,

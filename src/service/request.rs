@@ -3,10 +3,13 @@
 
 //! A descriptor that was checked: from here on sizes are numbers that fit and names are names.
 
+use berth_kernel::page_size;
 use berth_layout::{ImageLayout, ImageRequest, PixelFormat, StridePolicy, Usage};
+use berth_shared::purge::Chunks;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
-    AllocationFlag::AllocationFlag, BufferDescriptor::BufferDescriptor, BufferShape::BufferShape,
-    IAllocator, ImageDescriptor::ImageDescriptor,
+    AllocationFlag::AllocationFlag, AllocationOption, AllocationOption::AllocationOption as Wish,
+    BufferDescriptor::BufferDescriptor, BufferShape::BufferShape, IAllocator,
+    ImageDescriptor::ImageDescriptor,
 };
 
 use crate::heap_memory::Face;
@@ -26,9 +29,9 @@ pub(crate) fn supported_usage(protected: bool) -> Usage {
 
 /// All flags that a request may have, on a device with udmabuf or without.
 pub(crate) fn supported_flags(udmabuf: bool) -> i32 {
+    use AllocationFlag as Flag;
     let view = if udmabuf { AllocationFlag::READ_ONLY_VIEW.0 } else { 0 };
-    let always =
-        [AllocationFlag::STRICT_HEAP, AllocationFlag::NO_POOL, AllocationFlag::REVOKE_ON_DEATH];
+    let always = [Flag::STRICT_HEAP, Flag::NO_POOL, Flag::REVOKE_ON_DEATH, Flag::PURGEABLE];
     always.into_iter().fold(view, |flags, flag| flags | flag.0)
 }
 
@@ -58,6 +61,8 @@ pub(crate) struct Request {
     pub(crate) no_pool: bool,
     /// The contents go with the session.
     pub(crate) revoke_on_death: bool,
+    /// Bytes of the chunks that may go when memory is short.
+    pub(crate) purge_chunk_bytes: Option<u64>,
 }
 
 impl Request {
@@ -69,15 +74,7 @@ impl Request {
         max_bytes: u64,
     ) -> Result<Request, Refusal> {
         let name = checked_name("name", &descriptor.name).map_err(Refusal::BadDescriptor)?;
-        let options = &descriptor.options;
-        if options.len() > IAllocator::MAX_OPTIONS as usize {
-            let (given, limit) = (options.len(), IAllocator::MAX_OPTIONS);
-            return Err(Refusal::BadDescriptor(format!("{given} options, at most {limit}")));
-        }
-        if let Some(option) = options.first() {
-            let name: String = option.name.chars().take(64).collect();
-            return Err(Refusal::Unsupported(format!("option {name:?} is not known")));
-        }
+        let chunk_bytes = checked_options(&descriptor.options)?;
         // AIDL's `long` carries the bits; the sign means nothing.
         let usage = Usage::from_bits_retain(descriptor.usage as u64);
         let unknown = usage.unknown_bits() | (usage & UNSUPPORTED_USAGE).bits();
@@ -108,8 +105,10 @@ impl Request {
             read_only_view: has(AllocationFlag::READ_ONLY_VIEW),
             no_pool: has(AllocationFlag::NO_POOL),
             revoke_on_death: has(AllocationFlag::REVOKE_ON_DEATH),
+            purge_chunk_bytes: checked_chunks(has(AllocationFlag::PURGEABLE), chunk_bytes)?,
         };
         request.check_combination()?;
+        request.check_chunks()?;
         if request.bytes() > max_bytes {
             return Err(Refusal::TooLarge { asked: request.bytes(), limit: max_bytes });
         }
@@ -128,6 +127,7 @@ impl Request {
             read_only_view: false,
             no_pool: false,
             revoke_on_death: false,
+            purge_chunk_bytes: None,
         }
     }
 
@@ -135,7 +135,14 @@ impl Request {
     fn check_combination(&self) -> Result<(), Refusal> {
         let region = matches!(self.shape, Shape::Region(_));
         let protected = self.usage.intersects(Usage::PROTECTED);
-        let contradiction = if self.revoke_on_death && !region {
+        let purgeable = self.purge_chunk_bytes.is_some();
+        let contradiction = if purgeable && self.read_only_view {
+            "PURGEABLE with READ_ONLY_VIEW: under a dma-buf no memory can be taken"
+        } else if purgeable && !region {
+            "PURGEABLE of a dma-buf, whose memory cannot be taken"
+        } else if purgeable && self.revoke_on_death {
+            "PURGEABLE with REVOKE_ON_DEATH, which takes what is pinned too"
+        } else if self.revoke_on_death && !region {
             "REVOKE_ON_DEATH of a dma-buf, which nobody can take from those who hold it"
         } else if region && self.read_only_view {
             "READ_ONLY_VIEW of a region, every one of which can be opened read-only"
@@ -149,8 +156,24 @@ impl Request {
         Err(Refusal::Unsupported(contradiction.to_owned()))
     }
 
+    /// Refuses more chunks than anybody may have.
+    fn check_chunks(&self) -> Result<(), Refusal> {
+        let Some(chunk) = self.purge_chunk_bytes else { return Ok(()) };
+        let limit = AllocationOption::MAX_PURGE_CHUNKS;
+        match Chunks::of(self.bytes(), chunk) {
+            Some(chunks) if chunks.count() <= limit.unsigned_abs() => Ok(()),
+            _ => Err(Refusal::BadDescriptor(format!(
+                "{} bytes in chunks of {chunk}: at most {limit} chunks",
+                self.bytes()
+            ))),
+        }
+    }
+
     /// What it wants to see of the memory.
     pub(crate) fn face(&self) -> Face {
+        if let Some(chunk_bytes) = self.purge_chunk_bytes {
+            return Face::PurgeableRegion { chunk_bytes };
+        }
         match &self.shape {
             Shape::Region(_) if self.revoke_on_death => Face::RevocableRegion,
             Shape::Region(_) => Face::Region,
@@ -166,6 +189,7 @@ impl Request {
             | bit(self.read_only_view, AllocationFlag::READ_ONLY_VIEW)
             | bit(self.no_pool, AllocationFlag::NO_POOL)
             | bit(self.revoke_on_death, AllocationFlag::REVOKE_ON_DEATH)
+            | bit(self.purge_chunk_bytes.is_some(), AllocationFlag::PURGEABLE)
     }
 
     /// The bytes that the shape needs, 1 or more.
@@ -197,6 +221,44 @@ fn checked_size(what: &str, bytes: i64) -> Result<u64, Refusal> {
     }
 }
 
+/// The options: there is one, the size of a chunk.
+fn checked_options(options: &[Wish]) -> Result<Option<i64>, Refusal> {
+    if options.len() > IAllocator::MAX_OPTIONS as usize {
+        let (given, limit) = (options.len(), IAllocator::MAX_OPTIONS);
+        return Err(Refusal::BadDescriptor(format!("{given} options, at most {limit}")));
+    }
+    let mut chunk_bytes = None;
+    for option in options {
+        let name: String = option.name.chars().take(64).collect();
+        if option.name != AllocationOption::PURGE_CHUNK_BYTES {
+            return Err(Refusal::Unsupported(format!("option {name:?} is not known")));
+        }
+        if chunk_bytes.replace(option.value).is_some() {
+            return Err(Refusal::BadDescriptor(format!("option {name:?} is there twice")));
+        }
+    }
+    Ok(chunk_bytes)
+}
+
+/// Bytes of a chunk, of what is purgeable.
+fn checked_chunks(purgeable: bool, asked: Option<i64>) -> Result<Option<u64>, Refusal> {
+    let name = AllocationOption::PURGE_CHUNK_BYTES;
+    let asked = match (purgeable, asked) {
+        (false, None) => return Ok(None),
+        (false, Some(_)) => {
+            return Err(Refusal::BadDescriptor(format!("option {name:?} without PURGEABLE")));
+        }
+        (true, asked) => asked.unwrap_or(AllocationOption::DEFAULT_PURGE_CHUNK_BYTES.into()),
+    };
+    let (page, most) = (page_size(), AllocationOption::MAX_PURGE_CHUNK_BYTES);
+    match u64::try_from(asked) {
+        Ok(bytes) if bytes > 0 && bytes % page == 0 && asked <= most.into() => Ok(Some(bytes)),
+        _ => Err(Refusal::BadDescriptor(format!(
+            "{name} is {asked}, a multiple of {page} up to {most}"
+        ))),
+    }
+}
+
 fn checked_image(
     image: &ImageDescriptor,
     usage: Usage,
@@ -222,8 +284,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use vendor_berth_allocator::aidl::vendor::berth::allocator::{
-        AllocationOption::AllocationOption, AllocatorError::AllocatorError,
-        BufferUsage::BufferUsage, PixelFormat::PixelFormat as AidlFormat,
+        AllocatorError::AllocatorError, BufferUsage::BufferUsage,
+        PixelFormat::PixelFormat as AidlFormat,
     };
 
     const MAX: u64 = 1 << 30;
@@ -289,7 +351,7 @@ mod tests {
         refused(&usage(1 << 26), AllocatorError::UNSUPPORTED, &["0x4000000"]);
         refused(&usage(i64::MIN), AllocatorError::UNSUPPORTED, &["0x8000000000000000"]);
         refused(&usage(1), AllocatorError::UNSUPPORTED, &["0x1"]);
-        let option = AllocationOption { name: "tiling".into(), value: 1 };
+        let option = Wish { name: "tiling".into(), value: 1 };
         let options = BufferDescriptor { options: vec![option], ..linear(1) };
         refused(&options, AllocatorError::UNSUPPORTED, &["tiling"]);
         let named = |name: &str| BufferDescriptor { name: name.into(), ..linear(1) };
@@ -332,6 +394,39 @@ mod tests {
         ] {
             refused(&wrong, AllocatorError::UNSUPPORTED, &["PROTECTED"]);
         }
+    }
+
+    #[test]
+    fn a_purgeable_region_has_chunks_of_pages_and_not_too_many() {
+        let region = |bytes| BufferDescriptor {
+            shape: BufferShape::RegionBytes(bytes),
+            flags: AllocationFlag::PURGEABLE.0,
+            ..Default::default()
+        };
+        let wish = |value| Wish { name: AllocationOption::PURGE_CHUNK_BYTES.to_owned(), value };
+        let in_chunks =
+            |bytes, chunk| BufferDescriptor { options: vec![wish(chunk)], ..region(bytes) };
+        let page = page_size() as i64;
+        assert_eq!(check(&region(1)).unwrap().purge_chunk_bytes, Some(65_536));
+        let of_pages = check(&in_chunks(page * 65_536, page)).unwrap();
+        let chunk_bytes = page as u64;
+        assert_eq!(of_pages.face(), Face::PurgeableRegion { chunk_bytes });
+        assert_eq!(of_pages.flags(), AllocationFlag::PURGEABLE.0);
+        let bad = AllocatorError::BAD_DESCRIPTOR;
+        refused(&in_chunks(page * 65_536 + 1, page), bad, &["at most 65536 chunks"]);
+        for wrong in [0, -page, page + 1, 16_777_216 + page, i64::MAX, i64::MIN] {
+            let parts = [wrong.to_string(), page.to_string(), "16777216".to_owned()];
+            refused(&in_chunks(1, wrong), bad, &parts.each_ref().map(String::as_str));
+        }
+        let twice = BufferDescriptor { options: vec![wish(page), wish(page)], ..region(1) };
+        refused(&twice, bad, &["twice"]);
+        let plain = BufferDescriptor { flags: 0, ..in_chunks(1, page) };
+        refused(&plain, bad, &["without PURGEABLE"]);
+        let revoked = AllocationFlag::PURGEABLE.0 | AllocationFlag::REVOKE_ON_DEATH.0;
+        let revoked = BufferDescriptor { flags: revoked, ..region(1) };
+        refused(&revoked, AllocatorError::UNSUPPORTED, &["PURGEABLE", "REVOKE_ON_DEATH"]);
+        let buffer = BufferDescriptor { flags: AllocationFlag::PURGEABLE.0, ..linear(1) };
+        refused(&buffer, AllocatorError::UNSUPPORTED, &["PURGEABLE of a dma-buf"]);
     }
 
     proptest! {

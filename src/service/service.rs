@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use berth_kernel::random::Random;
 use berth_kernel::{descriptor_limit, page_size};
+use berth_shared::purge::Pinner;
 use hal_binder::{DeathLink, Strong};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     Access::Access, BufferDescriptor::BufferDescriptor, IAllocator,
@@ -30,6 +31,7 @@ use crate::policy::{Policy, UidLimits};
 use crate::pools::Pools;
 use crate::pressure::{self, Level};
 use crate::proof::Exporters;
+use crate::purger::Purger;
 use crate::reaper::{Cause, Reaper};
 use crate::receipts::{self, Receipts, Taken};
 use crate::reclaimer::Reclaimer;
@@ -45,6 +47,9 @@ use crate::wire;
 
 /// The name under which the service is found.
 pub const SERVICE_NAME: &str = "vendor.berth.allocator.IAllocator/default";
+
+/// How often purgeable memory is taken for one allocation, each time as much as is still missing.
+const PURGES: usize = 4;
 
 /// What happened since the service started.
 #[derive(Debug, Default)]
@@ -88,6 +93,7 @@ pub struct Service {
     /// What came back from the service before this one.
     pub(crate) restored: Restored,
     pub(crate) exporters: Exporters,
+    pub(crate) purger: Arc<Purger>,
     policy: Arc<Policy>,
     page_bytes: u64,
     pub(crate) notices: Notices,
@@ -147,6 +153,7 @@ impl Service {
             operations: Operations::new(),
             reaper: Arc::new(reaper),
             reclaimer: Reclaimer::start(recycler)?,
+            purger: Purger::start()?,
             policy,
             page_bytes: page_size(),
             notices: Notices::start()?,
@@ -305,6 +312,9 @@ impl Service {
             };
             let id = self.new_id();
             let memory = Arc::new(memory?.owned_as(id));
+            if let Some(region) = memory.purgeable() {
+                self.purger.register(session.uid, region)?;
+            }
             let opened = memory.open(Access::READ_WRITE)?;
             let owner = Role::Owner(Vec::new());
             let receipt = memory.receipt(&self.receipts, session.uid, id, &owner);
@@ -335,12 +345,25 @@ impl Service {
         admit().or_else(|refusal| {
             match refusal {
                 Refusal::TooLarge { .. } => return Err(refusal),
-                // What is kept for later is what can be spared first.
+                // What is kept for later is what can be spared first, then what can be made again.
                 Refusal::BelowReserve { .. } => self.reclaimer.recycler.trim(0),
                 _ => {}
             }
             self.reclaimer.settle(uid);
-            admit()
+            let mut outcome = admit();
+            // Pages that were freed stay on lists of each processor for a while, some MiB of them,
+            // and the kernel does not count those as available: so more than once.
+            for _ in 0..PURGES {
+                let Err(Refusal::BelowReserve { asked, available, reserve }) = outcome else {
+                    break;
+                };
+                let missing = asked.saturating_add(reserve).saturating_sub(available);
+                if self.purger.make_room(missing) == 0 {
+                    break;
+                }
+                outcome = admit();
+            }
+            outcome
         })
     }
 
@@ -415,9 +438,15 @@ impl Service {
         if !memory.join(place, taken.token) {
             return Err(Refusal::BadToken);
         }
+        if let (Some(region), false) = (memory.purgeable(), taken.reads_only) {
+            if region.seat(place).is_none() {
+                memory.leave(place);
+                return Err(Refusal::TooManyPinners);
+            }
+        }
         let holding = Holding { memory, role: Role::Taker(taken) };
         if let Err(refusal) = session.take(place.buffer, holding.clone()) {
-            holding.memory.leave(place);
+            self.leave(&holding.memory, place);
             return Err(refusal);
         }
         Ok((place.buffer, holding))
@@ -466,12 +495,17 @@ impl Service {
         for (id, Holding { memory, role }) in holdings {
             match role {
                 Role::Taker(_) => {
-                    memory.leave(Place { session, buffer: id });
+                    self.leave(&memory, Place { session, buffer: id });
                     left = true;
                 }
                 Role::Owner(tokens) => {
                     self.tokens.revoke(&tokens);
-                    for taker in memory.end_sharing() {
+                    let takers = memory.end_sharing();
+                    if let (Some(region), false) = (memory.purgeable(), takers.is_empty()) {
+                        region.leave(Pinner::OWNER);
+                        self.purger.look_who_left(region);
+                    }
+                    for taker in takers {
                         told.entry(taker.session).or_default().push(taker.buffer);
                     }
                     given_up.push(memory);
@@ -490,6 +524,17 @@ impl Service {
                 self.notices.shared_gone(&mailbox, &buffers);
             }
         }
+    }
+
+    /// Ends a session's part in memory of another.
+    fn leave(&self, memory: &Memory, place: Place) {
+        if let Some(region) = memory.purgeable() {
+            if let Some(pinner) = region.pinner_of(place) {
+                region.leave(pinner);
+                self.purger.look_who_left(region);
+            }
+        }
+        memory.leave(place);
     }
 
     pub(crate) fn new_id(&self) -> i64 {
@@ -516,6 +561,7 @@ impl Drop for Service {
     fn drop(&mut self) {
         self.reclaimer.end();
         self.reclaimer.recycler.end();
+        self.purger.end();
     }
 }
 

@@ -10,9 +10,9 @@ use berth_kernel::identity::Identity;
 use berth_layout::PixelFormat;
 use hal_binder::ParcelFileDescriptor;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
-    Access::Access, AllocatedBuffer::AllocatedBuffer, Allocation::Allocation,
-    AllocatorCapabilities::AllocatorCapabilities, Buffer::Buffer,
-    BufferDescriptor::BufferDescriptor, BufferInfo, BufferInfo::BufferInfo as Info,
+    Access::Access, AllocatedBuffer::AllocatedBuffer, Allocation::Allocation, AllocationOption,
+    AllocationOption::AllocationOption as Wish, AllocatorCapabilities::AllocatorCapabilities,
+    Buffer::Buffer, BufferDescriptor::BufferDescriptor, BufferInfo, BufferInfo::BufferInfo as Info,
     BufferLayout::BufferLayout, BufferShape::BufferShape, HeapClass::HeapClass as AidlHeapClass,
     HeapInfo::HeapInfo, ImageDescriptor::ImageDescriptor, ImageLayout::ImageLayout,
     PixelFormat::PixelFormat as AidlFormat, PlaneComponent::PlaneComponent,
@@ -114,7 +114,8 @@ pub(crate) fn buffer(
         (info.device, info.inode) = identity(Some(view));
     }
     let fd = Some(ParcelFileDescriptor::new(opened.fd));
-    Ok(Buffer { info, fd, secondFd: opened.second.map(ParcelFileDescriptor::new) })
+    let second = opened.second.map(ParcelFileDescriptor::new);
+    Ok(Buffer { info, fd, secondFd: second, pinner: 0 })
 }
 
 /// 0 and 0 for ashmem where the kernel tells no identity.
@@ -197,8 +198,12 @@ fn descriptor(request: &Request) -> BufferDescriptor {
         usage: request.usage.bits() as i64,
         heap: request.heap.clone(),
         flags: request.flags(),
-        options: Vec::new(),
+        options: request.purge_chunk_bytes.map(chunk_option).into_iter().collect(),
     }
+}
+
+fn chunk_option(bytes: u64) -> Wish {
+    Wish { name: AllocationOption::PURGE_CHUNK_BYTES.to_owned(), value: long(bytes) }
 }
 
 fn plane(plane: &berth_layout::PlaneLayout) -> PlaneLayout {

@@ -12,6 +12,7 @@ pub mod block;
 pub mod mutex;
 pub mod pool;
 pub mod presence;
+pub mod purge;
 pub mod ring;
 
 mod atomics;

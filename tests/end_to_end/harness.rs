@@ -719,15 +719,20 @@ impl Client {
 
     /// The answer to what was begun, if it is there.
     pub fn crowd_if_finished(&self) -> Option<usize> {
+        match self.answer_if_there()? {
+            Answer::Count(count) => Some(count),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The same, whatever it is.
+    pub fn answer_if_there(&self) -> Option<Answer> {
         let line = match self.answers.try_recv() {
             Ok(line) => line,
             Err(TryRecvError::Empty) => return None,
             Err(TryRecvError::Disconnected) => panic!("the client ended"),
         };
-        match serde_json::from_str(&line) {
-            Ok(Answer::Count(count)) => Some(count),
-            other => panic!("{other:?}"),
-        }
+        Some(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}")))
     }
 
     /// Lets the process do nothing more until it is killed.

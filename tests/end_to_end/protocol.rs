@@ -3,6 +3,8 @@
 
 //! What a test asks of a client's process, and what it answers: one line of JSON each way.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::pools::{AskPool, PoolAnswer};
@@ -23,8 +25,8 @@ pub struct Descriptor {
     pub heap: Option<String>,
     /// Bits of `AllocationFlag`.
     pub flags: i32,
-    /// Names of options.
-    pub options: Vec<String>,
+    /// Options by name, and their values.
+    pub options: Vec<(String, i64)>,
 }
 
 /// The form of a buffer.
@@ -73,6 +75,12 @@ impl Descriptor {
     /// The same with flags.
     pub fn with_flags(self, flags: i32) -> Descriptor {
         Descriptor { flags, ..self }
+    }
+
+    /// The same with an option.
+    pub fn with_option(mut self, name: &str, value: i64) -> Descriptor {
+        self.options.push((name.to_owned(), value));
+        self
     }
 
     /// The same for a usage.
@@ -191,6 +199,10 @@ pub struct Figures {
     pub recycled: i64,
     /// Buffers that their clients forgot, since the service started; 0 for a session.
     pub taken_back: i64,
+    /// Bytes of purgeable regions; 0 for a session.
+    pub purgeable: i64,
+    /// Bytes that were purged since the service started; 0 for a session.
+    pub purged: i64,
 }
 
 /// What came of asking for everything.
@@ -431,6 +443,8 @@ pub enum Ask {
     Pool(AskPool),
     /// Send payloads, or receive them.
     Payload(Payloads),
+    /// Regions whose contents may go.
+    Purge(Purge),
 }
 
 /// What the client answers.
@@ -478,6 +492,10 @@ pub enum Answer {
     Stormed(Stormed),
     /// See the question.
     Pool(PoolAnswer),
+    /// See the question.
+    Chunks(Vec<Seen>),
+    /// See the question.
+    Cached(Cached),
     /// The service refused, with this code and message.
     Refused(i32, String),
     /// Anything else went wrong.
@@ -743,4 +761,66 @@ pub enum Forgery {
     Owned,
     /// With the words that somebody else was told, as JSON of the interface would be: id, receipt.
     Words(i64, i64),
+}
+
+/// What a pin of a chunk finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The library says that the contents are there.
+    pub kept: bool,
+    /// The value of all bytes, if it is one.
+    pub value: Option<u8>,
+}
+
+/// What a test asks of purgeable regions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Purge {
+    /// Make a region of a buffer that is unpinned with a priority; it stays until the process ends.
+    Region(Handle, u8),
+    /// Pin chunks, each for itself, fill them with a value, say so, and unpin.
+    Fill(Handle, Range<u32>, u8),
+    /// Pin chunks, look at them, and unpin.
+    Look(Handle, Range<u32>),
+    /// Pin chunks and keep them.
+    Keep(Handle, Range<u32>),
+    /// Let go of all that is kept.
+    LetGo,
+    /// Wait until what is unpinned now counts as unpinned later than what was.
+    Tick,
+    /// Store words by chance in the control block, so many.
+    Scribble(Handle, u64, usize),
+    /// In two threads pin, check and unpin all chunks, so often, and make again what is gone: how
+    /// often did the library say that contents were there that were not?
+    Race(Handle, usize),
+    /// Pin and unpin without end, until killed.
+    Spin(Handle),
+    /// Pin and unpin so often in a thread to which every system call is death; first make one, or
+    /// not: did it live?
+    WithoutCalls(Handle, usize, bool),
+    /// Take and touch so many bytes more.
+    Hog(usize),
+    /// Give all of that back.
+    Unhog,
+    /// Make a cache of so many bytes from a heap.
+    Cache(usize, Option<String>),
+    /// Ask the cache for so many values in so many threads, each of the length that its key says, and
+    /// compare each; what did it do so far?
+    UseCache(u32, usize),
+}
+
+/// What a cache did so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cached {
+    /// Values that were there.
+    pub hits: u64,
+    /// Values that were made.
+    pub misses: u64,
+    /// Values that were made again.
+    pub remade: u64,
+    /// Values that made room.
+    pub evicted: u64,
+    /// Values that were not kept.
+    pub unkept: u64,
+    /// Values that were not what they should be.
+    pub wrong: u64,
 }

@@ -65,11 +65,13 @@ pub enum Facility {
     MemoryController,
     /// The kernel's trace (tracefs, CONFIG_TRACING). Only root sees it.
     Tracing,
+    /// Threads that may make no system call (seccomp(2), CONFIG_SECCOMP).
+    Seccomp,
 }
 
 impl Facility {
     /// All of them.
-    pub const ALL: [Facility; 14] = [
+    pub const ALL: [Facility; 15] = [
         Facility::Binder,
         Facility::DmaHeapSystem,
         Facility::Cma,
@@ -84,6 +86,7 @@ impl Facility {
         Facility::Pressure,
         Facility::MemoryController,
         Facility::Tracing,
+        Facility::Seccomp,
     ];
 
     /// Its name in [`WITHOUT`] and in reports.
@@ -103,6 +106,7 @@ impl Facility {
             Facility::Pressure => "pressure",
             Facility::MemoryController => "memory-controller",
             Facility::Tracing => "tracing",
+            Facility::Seccomp => "seccomp",
         }
     }
 

@@ -31,6 +31,10 @@ pub fn is_here(facility: Facility) -> bool {
         }
         Facility::HugePages => exists("/sys/kernel/mm/hugepages"),
         Facility::Pressure => exists("/proc/pressure/memory"),
+        Facility::Seccomp => {
+            let status = fs::read_to_string("/proc/self/status");
+            status.is_ok_and(|status| status.contains("\nSeccomp:"))
+        }
         Facility::MemoryController => {
             let is_root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
             let groups = fs::read_to_string("/proc/cgroups");

@@ -134,6 +134,7 @@ pub const LANES: &[Lane] = &[
                 Facility::SyncFiles,
                 Facility::HugePages,
                 Facility::Tracing,
+                Facility::Seccomp,
             ],
         }),
     },
@@ -150,7 +151,13 @@ pub const LANES: &[Lane] = &[
             memory_mib: 512,
             processors: 1,
             command_line: "",
-            without: &[Facility::Ion, Facility::Ashmem, Facility::HugePages, Facility::Tracing],
+            without: &[
+                Facility::Ion,
+                Facility::Ashmem,
+                Facility::HugePages,
+                Facility::Tracing,
+                Facility::Seccomp,
+            ],
         }),
     },
 ];

@@ -20,7 +20,8 @@ Keys of the JSON; later versions only add some. Sizes are bytes, ages millisecon
   totals       sessions, buffers, bytes, tokens (that can be used), pools, pool_slots,
                pool_participants (their buffers are no session's), and since the start:
                allocated_buffers, recycled_buffers, refusals, abandoned_sessions (without close),
-               abandoned_buffers (closed by their clients, never freed); now: lingering_buffers,
+               abandoned_buffers (closed by their clients, never freed), purged_bytes; now:
+               purgeable_bytes (of such regions), unpinned_bytes (of their chunks), lingering_buffers,
                lingering_bytes (given up, still held), idle_buffers, idle_bytes, cleared_buffers (of
                the idle ones), pressure (0 normal, 1 moderate, 2 critical)
   limits       buffer_bytes, session_bytes, session_buffers, uid_bytes, service_bytes,

@@ -134,6 +134,11 @@ pub(super) struct Totals {
     pub(super) cleared_buffers: u64,
     pub(super) idle_bytes: u64,
     pub(super) recycled_buffers: u64,
+    /// Of purgeable regions, whatever is in them.
+    pub(super) purgeable_bytes: u64,
+    /// Of them, chunks that nobody pins.
+    pub(super) unpinned_bytes: u64,
+    pub(super) purged_bytes: u64,
     pub(super) abandoned_buffers: u64,
     /// 0 normal, 1 moderate, 2 critical.
     pub(super) pressure: u32,
@@ -254,6 +259,9 @@ impl Overview {
                 idle_buffers: count(stats.idleBuffers),
                 cleared_buffers: count(stats.clearedBuffers),
                 idle_bytes: stats.idleBytes.unsigned_abs(),
+                purgeable_bytes: stats.purgeableBytes.unsigned_abs(),
+                unpinned_bytes: service.purger.unpinned_bytes(),
+                purged_bytes: stats.purgedBytes.unsigned_abs(),
                 recycled_buffers: stats.recycledBuffers.unsigned_abs(),
                 pools: pools as u64,
                 pool_slots: in_pools.slots.into(),

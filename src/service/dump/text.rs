@@ -194,6 +194,12 @@ fn write_rest(totals: &Totals, writer: &mut dyn Write) -> io::Result<()> {
         writer,
         "  idle: {idle_buffers} buffers, {idle}, {cleared_buffers} of them cleared; used again: \
          {recycled_buffers} since start; memory pressure: {pressure}"
+    )?;
+    let (purgeable, unpinned) = (Size(totals.purgeable_bytes), Size(totals.unpinned_bytes));
+    let purged = Size(totals.purged_bytes);
+    writeln!(
+        writer,
+        "  purgeable: {purgeable}, {unpinned} of it unpinned; purged: {purged} since start"
     )
 }
 

@@ -4,14 +4,17 @@
 //! Services that follow one another, and clients that present what they have, or what they have not.
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use berth_kernel::mapping::{Mapping, ReadWrite};
 use berth_kernel::memfd::Memfd;
+use berth_shared::purge::{ChunkState, Chunks, Contents, Pinner, Priority, PurgeBlock, Stamp};
 use hal_binder::ParcelFileDescriptor;
 use proptest::prelude::*;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
+    AllocationFlag::AllocationFlag,
     AllocationOption::AllocationOption,
     AllocatorError::AllocatorError,
     BufferDescriptor::BufferDescriptor,
@@ -484,6 +487,54 @@ fn the_receipt_of_a_former_owner_of_the_memory_is_void() {
     assert_eq!(own(5).map(drop).unwrap_err().code(), AllocatorError::ALREADY_ATTACHED);
     service.strike_out(second.void);
     assert_eq!(bytes_of(&service, OWNER), PAGE, "paid for once");
+}
+
+#[test]
+fn a_purgeable_region_comes_back_with_its_pins_and_what_was_half_purged_is_gone() {
+    let before = first_service();
+    let chunk = AllocationOption { name: "purge-chunk-bytes".to_owned(), value: PAGE as i64 };
+    let asked = BufferDescriptor {
+        flags: AllocationFlag::PURGEABLE.0,
+        options: vec![chunk],
+        ..region("cache", 4 * PAGE as i64)
+    };
+    let client = session(&before, OWNER);
+    let fresh = before.allocate(&client, &asked, 1).unwrap().remove(0);
+    let block_fd = fresh.opened.second.unwrap();
+    let kept = Kept::of(&before, &client, fresh.id);
+    let chunks = Chunks::of(4 * PAGE, PAGE).unwrap();
+    let block = PurgeBlock::map(block_fd.as_fd(), &chunks).unwrap();
+    for chunk in 0..4 {
+        block.try_pin(chunk, Pinner::OWNER).unwrap().unwrap();
+        block.set_filled(chunk, true).unwrap();
+    }
+    for chunk in 1..4 {
+        block.unpin(chunk, Pinner::OWNER, Priority::NORMAL, Stamp::now()).unwrap();
+    }
+    let words: Mapping<ReadWrite> = Mapping::new(block_fd.as_fd(), PAGE).unwrap();
+    words.write(3 * 4, &ChunkState::Purging.word().to_ne_bytes()).unwrap();
+
+    let next = next_service(&before);
+    let again = session(&next, OWNER);
+    assert_eq!(code(present(&next, &again, kept.entry())), AllocatorError::NOT_THE_MEMORY);
+    let other = Memfd::create("another", PAGE).unwrap();
+    let with =
+        |block: BorrowedFd<'_>| ReattachEntry { secondFd: Some(descriptor(block)), ..kept.entry() };
+    assert_eq!(code(present(&next, &again, with(other.as_fd()))), AllocatorError::BAD_RECEIPT);
+    present(&next, &again, with(block_fd.as_fd())).unwrap();
+    assert_eq!(block.state(3).unwrap(), ChunkState::Empty);
+    assert_eq!(next.purger.trim_of_uid(OWNER), 2 * PAGE);
+    assert_eq!(block.try_pin(0, Pinner::OWNER).unwrap(), Some(Contents::Kept));
+    // Nobody knows who else pins by which number.
+    let permit = Permit {
+        recipient_uid: TAKER,
+        uses: 1,
+        lifetime: Duration::from_secs(60),
+        access: Access::READ_WRITE,
+    };
+    let token = next.share(&again, kept.info.id, permit).unwrap();
+    let refusal = next.acquire(&session(&next, TAKER), TAKER, &token).unwrap_err();
+    assert_eq!(refusal, Refusal::TooManyPinners);
 }
 
 proptest! {

@@ -72,9 +72,15 @@ fn descriptor() -> impl Strategy<Value = Descriptor> {
         4 => prop::sample::select(HEAPS).prop_map(|name| Some(name.to_owned())),
         1 => any::<String>().prop_map(Some),
     ];
-    let flags = prop_oneof![4 => Just(0), 4 => 0..4i32, 1 => any::<i32>()];
-    let options =
-        prop_oneof![9 => Just(Vec::new()), 1 => prop::collection::vec("[a-z]{0,9}", 0..20)];
+    let flags = prop_oneof![4 => Just(0), 4 => 0..32i32, 1 => any::<i32>()];
+    let name_of_option = prop_oneof![1 => "[a-z]{0,9}", 1 => Just("purge-chunk-bytes".to_owned())];
+    let value = prop_oneof![Just(4096), (0..20i64).prop_map(|pages| pages << 12), any::<i64>()];
+    let option = (name_of_option, value);
+    let options = prop_oneof![
+        8 => Just(Vec::new()),
+        1 => prop::collection::vec(option.clone(), 1..=1),
+        1 => prop::collection::vec(option, 0..20),
+    ];
     (shape(), name, usage, heap, flags, options).prop_map(
         |(shape, name, usage, heap, flags, options)| Descriptor {
             shape,

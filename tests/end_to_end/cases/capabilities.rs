@@ -102,7 +102,7 @@ fn what_is_not_supported_does_not_allocate() {
         Descriptor::image(64, 2, format::BLOB),
         Descriptor::linear(4096).for_usage(1 << 40),
         Descriptor::linear(4096).from_heap("no such heap"),
-        Descriptor { options: vec!["tiling".to_owned()], ..Descriptor::linear(4096) },
+        Descriptor { options: vec![("tiling".to_owned(), 1)], ..Descriptor::linear(4096) },
         Descriptor::linear(4096).named("a\nb"),
     ];
     for descriptor in unsupported {

@@ -22,6 +22,7 @@ mod payload;
 mod pools;
 mod pressure;
 mod proc_truth;
+mod purgeable;
 mod refusals;
 mod regions;
 mod restart;

@@ -115,9 +115,9 @@ fn names_heaps_usage_and_options_that_nobody_knows_are_refused() {
     refused(&device, protected, code::HEAP_UNAVAILABLE, &["0x4000"]);
     let readable = one(linear().for_usage(1 << 14 | 3));
     refused(&device, readable, code::UNSUPPORTED, &["PROTECTED"]);
-    let option = Descriptor { options: vec!["tiling".to_owned()], ..linear() };
+    let option = Descriptor { options: vec![("tiling".to_owned(), 1)], ..linear() };
     refused(&device, one(option), code::UNSUPPORTED, &["tiling"]);
-    let options = Descriptor { options: vec!["x".to_owned(); 17], ..linear() };
+    let options = Descriptor { options: vec![("x".to_owned(), 1); 17], ..linear() };
     refused(&device, one(options), code::BAD_DESCRIPTOR, &["17 options, at most 16"]);
     assert_eq!(one(linear().named("\u{1f6a2}".repeat(31))).unwrap().len(), 1);
 }

@@ -19,7 +19,7 @@ use berth_client::{
 };
 use berth_end_to_end::pools::AskPool;
 use berth_end_to_end::protocol::{
-    Answer, Ask, Capabilities, Figures, Forgery, Handle, Held, Restart,
+    Answer, Ask, Capabilities, Figures, Forgery, Handle, Held, Purge, Restart,
 };
 use berth_kernel::mapping::{Mapping, ReadOnly};
 
@@ -29,6 +29,7 @@ use crate::hold::Holder;
 use crate::memory::Memory;
 use crate::payload::Payloads;
 use crate::pools::{kill_mills, Pools};
+use crate::purgeable::Purging;
 use crate::restart::{self, news, News, Tell};
 use crate::storm::Stormer;
 use crate::sweep::sweep;
@@ -52,6 +53,7 @@ pub struct Client {
     holder: Holder,
     payloads: Payloads,
     pools: Pools,
+    purging: Purging,
 }
 
 struct Open {
@@ -296,6 +298,8 @@ impl Client {
                     cleared: stats.clearedBuffers,
                     recycled: stats.recycledBuffers,
                     taken_back: stats.abandonedBuffers,
+                    purgeable: stats.purgeableBytes,
+                    purged: stats.purgedBytes,
                 })
             }
             Ask::Dump(args) => {
@@ -365,6 +369,16 @@ impl Client {
             }
             Ask::Pool(ask) => self.pools.answer(&self.session()?, ask)?,
             Ask::Restart(ask) => self.restart(ask)?,
+            Ask::Purge(Purge::Region(handle, priority)) => {
+                let buffer = self.buffers.remove(&handle).context("no such buffer here")?;
+                self.purging.keep(handle, buffer, priority)?;
+                Answer::Done
+            }
+            Ask::Purge(Purge::Cache(bytes, heap)) => {
+                self.purging.make_cache(&self.session()?, bytes, heap)?;
+                Answer::Done
+            }
+            Ask::Purge(ask) => self.purging.answer(ask)?,
             Ask::Hold(ask) => Answer::Count(self.holder.answer(ask, &self.buffers)? as usize),
         })
     }
@@ -420,7 +434,8 @@ impl Client {
     }
 
     fn buffer(&self, handle: Handle) -> Result<&Buffer> {
-        self.buffers.get(&handle).context("no such buffer here")
+        let buffer = self.buffers.get(&handle).or_else(|| self.purging.buffer(handle));
+        buffer.context("no such buffer here")
     }
 
     fn memory(&self, handle: Handle) -> Result<Memory<'_>> {

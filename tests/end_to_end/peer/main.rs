@@ -17,6 +17,7 @@ mod look;
 mod memory;
 mod payload;
 mod pools;
+mod purgeable;
 mod restart;
 mod storm;
 mod sweep;

@@ -19,8 +19,8 @@ const PROTECTED: i64 = 1 << 14;
 const UNKNOWN: i64 = 1 << 40;
 /// `PixelFormat.BLOB`, which has one row.
 const BLOB: i32 = 0x21;
-/// `AllocationFlag.STRICT_HEAP`, `READ_ONLY_VIEW` and `NO_POOL`; bit 20 is unknown.
-const FLAGS: [i32; 6] = [0, 1, 2, 3, 4, 1 << 20];
+/// `AllocationFlag.STRICT_HEAP`, `READ_ONLY_VIEW`, `NO_POOL` and `PURGEABLE`; bit 20 is unknown.
+const FLAGS: [i32; 8] = [0, 1, 2, 3, 4, 16, 17, 1 << 20];
 
 /// Asks for everything, and frees what it gets.
 pub fn sweep(allocator: &Allocator, session: &Session) -> Result<Sweep> {

@@ -23,7 +23,8 @@ pub fn descriptor(descriptor: &Descriptor) -> BufferDescriptor {
             format: PixelFormat(format),
         }),
     };
-    let option = |name: &String| AllocationOption { name: name.clone(), value: 1 };
+    let option =
+        |(name, value): &(String, i64)| AllocationOption { name: name.clone(), value: *value };
     BufferDescriptor {
         name: descriptor.name.clone(),
         shape,
@@ -63,7 +64,7 @@ pub fn info(info: &BufferInfo) -> Info {
             usage: asked.usage,
             heap: asked.heap.clone(),
             flags: asked.flags,
-            options: asked.options.iter().map(|option| option.name.clone()).collect(),
+            options: asked.options.iter().map(|one| (one.name.clone(), one.value)).collect(),
         },
         size: info.layout.sizeBytes,
         allocation: info.layout.allocationBytes,

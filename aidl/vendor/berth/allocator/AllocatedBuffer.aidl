@@ -17,7 +17,8 @@ parcelable AllocatedBuffer {
     int flags;
     /** As Buffer.fd, to read and write: close-on-exec, owned and closed by the receiver. */
     ParcelFileDescriptor fd;
-    /** As Buffer.secondFd: owned and closed by the receiver; null if there is no other face. */
+    /** As Buffer.secondFd: owned and closed by the receiver; null if there is no other face. The
+     * session pins a PURGEABLE region as pinner 0. */
     @nullable ParcelFileDescriptor secondFd;
     /** As BufferInfo.receipt. */
     long receipt;

@@ -36,4 +36,16 @@ enum AllocationFlag {
      * memfds and cannot be sealed. Otherwise memory stays with those who hold it.
      */
     REVOKE_ON_DEATH = 1 << 3,
+    /**
+     * A region whose contents may go when memory is short, chunk by chunk, where nobody has them
+     * pinned: for caches, of which it is cheaper to make something again than to keep all. Clients
+     * pin and unpin without a call, by the region's control block: see Buffer.secondFd. The option
+     * AllocationOption.PURGE_CHUNK_BYTES says how large a chunk is. Such a region cannot be sealed,
+     * is of a heap of the class SHMEM, is in no pool, and has neither READ_ONLY_VIEW nor
+     * REVOKE_ON_DEATH.
+     *
+     * On a heap of ashmem the kernel purges by itself, and the client pins by ashmem's own ioctls;
+     * there is no control block, and only the session that allocated the region should pin.
+     */
+    PURGEABLE = 1 << 4,
 }

@@ -27,6 +27,11 @@ parcelable AllocatorStats {
     int clearedBuffers;
     /** Bytes of the idle buffers. */
     long idleBytes;
+    /** Bytes of PURGEABLE regions, whatever is in them and whoever pins it; those of ashmem not
+     * included. */
+    long purgeableBytes;
+    /** Bytes of their chunks that were purged since the service started. */
+    long purgedBytes;
     /** Share tokens that can still be used. */
     int tokens;
     /** Pools. Their buffers are among the buffers, and the pages of each count as one more. */

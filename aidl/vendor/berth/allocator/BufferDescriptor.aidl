@@ -40,6 +40,6 @@ parcelable BufferDescriptor {
      */
     int flags;
     /** What later versions add, by name; at most IAllocator.MAX_OPTIONS. An unknown name is refused
-     * with UNSUPPORTED. This version knows none. */
+     * with UNSUPPORTED. This version knows AllocationOption.PURGE_CHUNK_BYTES. */
     AllocationOption[] options;
 }

@@ -76,6 +76,8 @@ interface IAllocatorSession {
      * A further descriptor for a buffer of this session.
      *
      * @param id the buffer.
+     *        A PURGEABLE region comes without its control block: only the buffers that allocate and
+     *        acquire returned can pin.
      * @param access READ_ONLY gives a descriptor that no road turns writable: of regions (of ashmem
      *         once it is sealed), and of buffers with READ_ONLY_VIEW, whose view it is. A dma-buf
      *         itself knows no weaker descriptor of the same buffer.
@@ -95,7 +97,7 @@ interface IAllocatorSession {
      *
      * @param id a region that this session allocated.
      * @throws ServiceSpecificException NOT_FOUND if the id is not in the session; UNSUPPORTED if it
-     *         is or has a dma-buf, which devices write, if it has REVOKE_ON_DEATH, if it was acquired
+     *         is or has a dma-buf, which devices write, if it has REVOKE_ON_DEATH or PURGEABLE, if it was acquired
      *         from another session, or if the kernel cannot do it (Linux 5.1 and later can).
      */
     void seal(long id);
@@ -131,13 +133,15 @@ interface IAllocatorSession {
      * @return the buffer with descriptors that the caller owns and closes.
      * @throws ServiceSpecificException BAD_TOKEN if the token is unknown, bound to another uid,
      *         used up or expired, or if its buffer is gone: the answer does not tell which;
-     *         TOO_MANY_BUFFERS or TOO_MANY_FDS if the session or the service is full.
+     *         TOO_MANY_BUFFERS or TOO_MANY_FDS if the session or the service is full;
+     *         QUOTA_EXCEEDED if as many sessions as can may write to a PURGEABLE region already.
      */
     Buffer acquire(in ShareToken token);
 
     /**
      * Gives back to the kernel what the service keeps idle of buffers that the uid of this session
-     * freed. Nobody else's idle buffers are touched, and nothing that a session holds.
+     * freed, and purges all chunks of the uid's PURGEABLE regions that nobody has pinned. Nothing of
+     * anybody else's is touched, and nothing else that a session holds.
      *
      * @return the bytes that were given back.
      */

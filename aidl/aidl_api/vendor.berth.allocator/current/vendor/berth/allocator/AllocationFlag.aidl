@@ -27,4 +27,5 @@ enum AllocationFlag {
   READ_ONLY_VIEW = (1 << 1) /* 2 */,
   NO_POOL = (1 << 2) /* 4 */,
   REVOKE_ON_DEATH = (1 << 3) /* 8 */,
+  PURGEABLE = (1 << 4) /* 16 */,
 }

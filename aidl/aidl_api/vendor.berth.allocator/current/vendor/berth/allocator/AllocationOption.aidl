@@ -25,4 +25,8 @@ package vendor.berth.allocator;
 parcelable AllocationOption {
   @utf8InCpp String name;
   long value;
+  const @utf8InCpp String PURGE_CHUNK_BYTES = "purge-chunk-bytes";
+  const int DEFAULT_PURGE_CHUNK_BYTES = 65536;
+  const int MAX_PURGE_CHUNK_BYTES = 16777216;
+  const int MAX_PURGE_CHUNKS = 65536;
 }

@@ -31,6 +31,8 @@ parcelable AllocatorStats {
   int idleBuffers;
   int clearedBuffers;
   long idleBytes;
+  long purgeableBytes;
+  long purgedBytes;
   int tokens;
   int pools;
   long allocatedBuffers;

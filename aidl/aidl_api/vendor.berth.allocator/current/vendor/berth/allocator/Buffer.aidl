@@ -26,4 +26,5 @@ parcelable Buffer {
   vendor.berth.allocator.BufferInfo info;
   ParcelFileDescriptor fd;
   @nullable ParcelFileDescriptor secondFd;
+  int pinner;
 }
