@@ -43,6 +43,7 @@ use crate::restored::Restored;
 use crate::session::{Holding, Role, Session, SessionLimits};
 use crate::size_class::size_class;
 use crate::tokens::{Permit, Tokens};
+use crate::trace;
 use crate::wire;
 
 /// The name under which the service is found.
@@ -136,6 +137,7 @@ impl Service {
         policy: Policy,
         receipts: Receipts,
     ) -> io::Result<Arc<Service>> {
+        trace::start();
         let receipts = Arc::new(receipts);
         let (reaper, reports) = Reaper::new();
         // From here on changes are noticed, so that none is missed.
