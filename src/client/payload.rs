@@ -35,7 +35,7 @@
 //!
 //! What a large payload costs is its pages: 10 MB of fresh ones take 3 ms on a host, warm ones 0.6, and
 //! the call that carries the descriptor next to nothing. So only [`PayloadSender`] is more than twenty
-//! times as fast as chunks in calls, which take 25 ms; a fresh region is six to eight times as fast,
+//! times as fast as chunks in calls, which take 25 ms; a fresh region is five to seven times as fast,
 //! whoever fills it.
 //!
 //! **Whose memory it is.** These make memfds in this process, without a service. Their pages count
@@ -72,7 +72,7 @@ pub use vendor_berth_allocator::aidl::vendor::berth::allocator::Payload::Payload
 /// | 64 KiB | 1424 : 941 | 43 : 67 |
 /// | 256 KiB | 3621 : 2441 | 618 : 147 |
 ///
-/// Over a socket the two cross at 200 KiB, and the message saves 20 microseconds below. But over kernel
+/// Over a socket the two cross between 128 and 256 KiB, and the message saves 20 microseconds below. But over kernel
 /// Binder it takes its bytes from one mebibyte that all calls in flight to a process share.
 pub const INLINE_BYTES: usize = 8 << 10;
 

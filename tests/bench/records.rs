@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! Records of 4 KiB to another process: through a ring, through a pipe and through the message queue
-//! of rsbinder-fmq, each with room for 64 KiB; and the mutex that nobody else wants.
+//! of rsbinder-fmq; and the mutex that nobody else wants. A pipe holds 64 KiB, the other two 128.
 
 use std::fs::OpenOptions;
 use std::hint::black_box;
