@@ -4,7 +4,7 @@
 //! Pools between processes of different uids: frames, waiting, death, size, and participants that keep
 //! to no rule.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use berth_end_to_end::harness::{Client, Device, APP, OTHER_APP, THIRD_APP};
 use berth_end_to_end::pools::{AskPool, PoolAnswer, PoolHandle, Said};
@@ -466,20 +466,26 @@ fn play(device: &Device, acts: Vec<Act>) -> Result<(), TestCaseError> {
     let (second, third) = (join(token(&owner)), join(token(&owner)));
     let mut actors = [Actor(owner, pool, Vec::new()), second, third];
     let mut filled: VecDeque<(u32, u64)> = VecDeque::new();
-    let (mut next, mut wanted) = (0u64, 4);
+    let mut next = 0u64;
+    // Which slots there are, and which of them go as soon as nobody has them.
+    let mut there: BTreeSet<u32> = (0..4).collect();
+    let mut going: BTreeSet<u32> = BTreeSet::new();
     for act in acts {
         let used: Vec<u32> = actors
             .iter()
             .flat_map(|Actor(.., held)| held.iter().map(|(_, _, slot)| *slot))
             .chain(filled.iter().map(|(slot, _)| *slot))
             .collect();
-        let is_free = (0..wanted).any(|slot| !used.contains(&slot));
+        there.retain(|slot| !going.contains(slot) || used.contains(slot));
+        going.retain(|slot| there.contains(slot));
+        let may_be_had = |slot: &u32| !going.contains(slot) && !used.contains(slot);
+        let is_free = there.iter().any(may_be_had);
         match act {
             Act::Acquire(who) => {
                 let Actor(client, pool, held) = &mut actors[who];
                 match client.acquire_slot(*pool, 0) {
                     PoolAnswer::Leased(lease, slot) => {
-                        prop_assert!(slot < wanted && !used.contains(&slot));
+                        prop_assert!(there.contains(&slot) && may_be_had(&slot));
                         held.push((true, lease, slot));
                     }
                     PoolAnswer::TimedOut => prop_assert!(!is_free),
@@ -529,7 +535,14 @@ fn play(device: &Device, acts: Vec<Act>) -> Result<(), TestCaseError> {
             }
             Act::Resize(slots) => {
                 actors[0].0.resize_pool(pool, slots).unwrap();
-                wanted = slots;
+                // Those that stay, those that were to go, new ones: the lowest of each.
+                let wanted = slots as usize;
+                let mut kept: Vec<u32> = there.difference(&going).copied().take(wanted).collect();
+                kept.extend(there.intersection(&going).take(wanted - kept.len()));
+                let new: Vec<u32> =
+                    (0..).filter(|slot| !there.contains(slot)).take(wanted - kept.len()).collect();
+                going = there.iter().copied().filter(|slot| !kept.contains(slot)).collect();
+                there.extend(new);
             }
         }
     }
