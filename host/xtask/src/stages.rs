@@ -21,7 +21,7 @@ use crate::workspace::{self, Executable, GUEST_TARGET};
 use crate::{aidl, libgbinder, libtest, machine, process};
 
 /// How long the tests of one stage may take on one lane.
-const LANE_TIMEOUT: Duration = Duration::from_secs(900);
+const LANE_TIMEOUT: Duration = Duration::from_secs(1200);
 
 const ANDROID_TARGETS: &[&str] = &["aarch64-linux-android", "x86_64-linux-android"];
 
