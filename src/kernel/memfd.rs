@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 pub use nix::fcntl::SealFlag;
@@ -42,9 +43,20 @@ pub struct Memfd {
     fd: OwnedFd,
     /// It was opened by open(2), and not made: it counts among the writers that the kernel knows of.
     is_reopened: bool,
+    /// Held while a lease on it is taken to look for writers, and while it is opened anew, which that
+    /// lease would refuse or delay.
+    lease: Mutex<()>,
 }
 
 impl Memfd {
+    fn new(fd: OwnedFd, is_reopened: bool) -> Memfd {
+        Memfd { fd, is_reopened, lease: Mutex::new(()) }
+    }
+
+    fn no_lease(&self) -> MutexGuard<'_, ()> {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Makes a memfd of exactly `bytes`, which reads zero. Its pages come when they are first
     /// touched and are charged to whoever touches them, so nothing here does.
     ///
@@ -63,7 +75,7 @@ impl Memfd {
         fchmod(fd.as_raw_fd(), Mode::S_IRUSR | Mode::S_IWUSR).map_err(refuse)?;
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
         fcntl(fd.as_raw_fd(), FcntlArg::F_ADD_SEALS(seals)).map_err(refuse)?;
-        Ok(Memfd { fd, is_reopened: false })
+        Ok(Memfd::new(fd, false))
     }
 
     /// A memfd of this process's uid that was made as [`create`](Memfd::create) makes them, by this
@@ -94,7 +106,7 @@ impl Memfd {
         // A new open file: what was sent may be open to read only.
         let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
         let opened = OpenOptions::new().read(true).write(true).open(path).map(OwnedFd::from);
-        let adopted = opened.map(|fd| Memfd { fd, is_reopened: true });
+        let adopted = opened.map(|fd| Memfd::new(fd, true));
         adopted.map_err(KernelError::io(|| "re-open a memfd".to_owned()))
     }
 
@@ -172,6 +184,7 @@ impl Memfd {
     /// mapping nor `mprotect` can be had from it.
     pub fn open_read_only(&self) -> Result<OwnedFd, KernelError> {
         let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
+        let _no_lease = self.no_lease();
         let opened = File::open(path).map(OwnedFd::from);
         opened.map_err(KernelError::io(|| "re-open a memfd read-only".to_owned()))
     }
@@ -180,7 +193,8 @@ impl Memfd {
     /// [`has_other_writers`](Self::has_other_writers) knows of it. A duplicate of this memfd's own it
     /// never sees.
     pub fn open_again(&self) -> Result<OwnedFd, KernelError> {
-        // Another thread may have a lease on it for a moment, to look for writers.
+        let _no_lease = self.no_lease();
+        // Another process of this uid may have a lease on it for a moment.
         let mut opened = self.reopen();
         for _ in 0..MOST_RETRIES {
             match &opened {
@@ -207,6 +221,7 @@ impl Memfd {
     ///
     /// `EACCES` if the memfd belongs to another uid, or SELinux forbids `lock`.
     pub fn has_other_writers(&self) -> Result<bool, KernelError> {
+        let _no_lease = self.no_lease();
         if self.is_reopened {
             let alone = lease(self.fd.as_fd(), libc::F_WRLCK)?;
             if alone {

@@ -145,6 +145,11 @@ impl Heap {
                     let chunks = Chunks::of(bytes, chunk_bytes).ok_or_else(none)?;
                     Ok(HeapMemory::Purgeable(Arc::new(Purgeable::create(name, chunks)?)))
                 }
+                Face::RevocableRegion => {
+                    let memfd = Memfd::create(name, bytes)?;
+                    memfd.seal_seals()?;
+                    Ok(HeapMemory::Memfd(memfd))
+                }
                 _ => Memfd::create(name, bytes).map(HeapMemory::Memfd),
             },
             Source::Ashmem => Ashmem::create(name, bytes).map(HeapMemory::Ashmem),
@@ -159,6 +164,7 @@ impl Heap {
                 Ok(match face {
                     Face::DmaBuf => HeapMemory::DmaBuf(buffer),
                     Face::Region | Face::RevocableRegion | Face::PurgeableRegion { .. } => {
+                        memfd.seal_seals()?;
                         HeapMemory::MemfdWithDmaBuf(memfd, buffer)
                     }
                     Face::DmaBufWithView => {

@@ -383,6 +383,8 @@ pub enum Ask {
     Write(Handle, usize, Vec<u8>),
     /// Seal a region.
     Seal(Handle),
+    /// Seal a region against writing from now on without the service: the errno, 0 if it succeeds.
+    SealAlone(Handle),
     /// Map a region, seal it, and write these bytes through the mapping that was there before.
     SealWhileMapped(Handle, Vec<u8>),
     /// The second descriptor of a buffer, under a handle of its own.

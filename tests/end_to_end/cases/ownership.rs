@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use berth_end_to_end::facilities::{missing, Facility};
 use berth_end_to_end::harness::{Client, Device, APP, OTHER_APP};
-use berth_end_to_end::protocol::{Ask, Descriptor, Held, Hold};
+use berth_end_to_end::protocol::{Answer, Ask, Descriptor, Held, Hold};
 use berth_kernel::meminfo::MemInfo;
 
 use crate::code;
@@ -20,6 +20,7 @@ const MODERATE: usize = 1;
 const NO_POOL: i32 = 1 << 2;
 /// `AllocationFlag.REVOKE_ON_DEATH`.
 const REVOKE_ON_DEATH: i32 = 1 << 3;
+const EPERM: usize = 1;
 /// `BufferInfo.FLAG_RECYCLED`.
 const RECYCLED: i32 = 1 << 4;
 
@@ -85,7 +86,7 @@ fn a_mapping_alone_keeps_memory_from_being_used_again() {
         other.fill(one.handle, 0, 65_536, 0x11);
     }
     let kept = keeper.ask(Ask::ReadKept(4)).unwrap();
-    assert_eq!(kept, berth_end_to_end::protocol::Answer::Bytes(b"mine".to_vec()));
+    assert_eq!(kept, Answer::Bytes(b"mine".to_vec()));
     keeper.ask(Ask::Unmap).unwrap();
     device.await_figures("it is clean", |now| (now.lingering, now.cleared) == (0, 1));
     let next = other.allocate_one(&Descriptor::linear(65_536));
@@ -111,7 +112,7 @@ fn locks_on_the_shared_open_file_hide_no_holder() {
         let theirs = other.allocate(&Descriptor::linear(65_536), 16).unwrap();
         assert!(!inodes(&theirs).contains(&one.info.inode), "{locks} locks");
         let kept = keeper.ask(Ask::ReadKept(4)).unwrap();
-        assert_eq!(kept, berth_end_to_end::protocol::Answer::Bytes(b"mine".to_vec()));
+        assert_eq!(kept, Answer::Bytes(b"mine".to_vec()));
         other.drop_session();
         other.open("again").unwrap();
         keeper.ask(Ask::Unmap).unwrap();
@@ -278,9 +279,14 @@ fn a_revoked_region_reads_zero_for_those_who_still_map_it() {
         other.ask(Ask::KeepMapped(seen[0].handle)).unwrap();
         let refusal = owner.seal(gone.handle).unwrap_err();
         assert_eq!(refusal.code, code::UNSUPPORTED, "{}", refusal.message);
+        // What is sealed against writing could not be emptied.
+        for (client, held) in [(&owner, &gone), (&other, &seen[0])] {
+            let alone = client.ask(Ask::SealAlone(held.handle)).unwrap();
+            assert_eq!(alone, Answer::Count(EPERM));
+        }
         end(&owner);
         other.await_gone();
-        let zeros = berth_end_to_end::protocol::Answer::Bytes(vec![0; 1 << 20]);
+        let zeros = Answer::Bytes(vec![0; 1 << 20]);
         device.await_true("the contents are gone", || {
             (other.ask(Ask::ReadKept(1 << 20)).unwrap() == zeros).then_some(())
         });

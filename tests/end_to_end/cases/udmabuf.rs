@@ -274,6 +274,8 @@ fn who_only_reads_a_freed_region_with_a_dma_buf_keeps_it_charged_or_reads_zeros(
     client.write(region.handle, 0, b"contents");
     let reader = client.get(region.info.id, true).unwrap();
     client.ask(Ask::KeepMapped(reader.handle)).unwrap();
+    let sealed = client.ask(Ask::SealAlone(region.handle)).unwrap();
+    assert_eq!(sealed, Answer::Count(EPERM as usize), "it could not be emptied");
     client.drop_buffer(reader.handle);
     client.drop_buffer(region.handle);
     let kept = || client.ask(Ask::ReadKept(8)).unwrap();

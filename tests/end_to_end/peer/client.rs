@@ -270,6 +270,10 @@ impl Client {
                 Answer::Done
             }
             Ask::Proof(handle) => Answer::Proof(kernel::proof(&self.memory(handle)?)?),
+            Ask::SealAlone(handle) => {
+                let errno = kernel::seal_future_writes(self.memory(handle)?.as_fd());
+                Answer::Count(usize::try_from(errno)?)
+            }
             Ask::WriteRoads(handle) => {
                 Answer::WriteRoads(kernel::write_roads(&self.memory(handle)?)?)
             }

@@ -68,6 +68,12 @@ pub fn full_pipe() -> Result<(OwnedFd, OwnedFd)> {
     Ok((reader, writer))
 }
 
+/// Seals a memfd against writing from now on: the errno, 0 if it succeeds.
+pub fn seal_future_writes(fd: BorrowedFd<'_>) -> i32 {
+    let sealed = fcntl(fd.as_raw_fd(), FcntlArg::F_ADD_SEALS(memfd::FUTURE_WRITE_SEAL));
+    sealed.err().map_or(0, |errno| errno as i32)
+}
+
 /// Tries every road to write.
 pub fn write_roads(memory: &Memory<'_>) -> Result<WriteRoads> {
     let (fd, size) = (memory.as_fd(), memory.size()?);
