@@ -8,13 +8,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
-
-use berth_kernel::meminfo::MemInfo;
+use std::time::Duration;
 
 use crate::lock::lock;
 use crate::policy::UidLimits;
 use crate::refusal::{OverLimit, Refusal, Scope};
+use crate::reserve::Reserve;
 use crate::shelf::ShelfLimits;
 
 /// The most that anybody may have.
@@ -149,12 +148,13 @@ pub(crate) struct Accounts {
     /// The limits of the uids that have their own.
     uids: BTreeMap<u32, UidLimits>,
     books: Mutex<Books>,
-    gauge: Mutex<Gauge>,
+    reserve: Reserve,
 }
 
 impl Accounts {
     pub(crate) fn new(limits: Limits, uids: BTreeMap<u32, UidLimits>) -> Accounts {
-        Accounts { limits, uids, books: Mutex::default(), gauge: Mutex::default() }
+        let reserve = Reserve::new(limits.reserve_bytes);
+        Accounts { limits, uids, books: Mutex::default(), reserve }
     }
 
     /// What a uid may have.
@@ -201,7 +201,7 @@ impl Accounts {
     ) -> Result<Charge, Refusal> {
         let over = Refusal::TooLarge { asked: bytes_each, limit: self.limits.buffer_bytes };
         let bytes = bytes_each.checked_mul(count).ok_or(over)?;
-        self.check_reserve(bytes)?;
+        self.reserve.take(bytes)?;
         self.admit_taken(uid, bytes, descriptors_each, count)
     }
 
@@ -259,6 +259,11 @@ impl Accounts {
         Ok(Charge { accounts: self.clone(), uid, amount, lingers: false })
     }
 
+    /// Notes that at most so many bytes were purged: they can be admitted again.
+    pub(crate) fn note_purged(&self, bytes: u64) {
+        self.reserve.note_purged(bytes);
+    }
+
     fn give_back(&self, uid: u32, amount: Used, lingers: bool) {
         let mut books = lock(&self.books);
         books.service.subtract(amount);
@@ -271,66 +276,6 @@ impl Accounts {
                 books.uids.remove(&uid);
             }
         }
-    }
-
-    fn check_reserve(&self, bytes: u64) -> Result<(), Refusal> {
-        let reserve = self.limits.reserve_bytes;
-        let taken = lock(&self.gauge).take(bytes, reserve);
-        let available = match taken {
-            Ok(available) => available,
-            Err(reading) => {
-                // The kernel is asked without the lock.
-                let memory = MemInfo::read().map_err(Refusal::of_kernel)?;
-                lock(&self.gauge).renew(reading, memory.available, bytes)
-            }
-        };
-        if available.saturating_sub(bytes) < reserve {
-            return Err(Refusal::BelowReserve { asked: bytes, available, reserve });
-        }
-        Ok(())
-    }
-}
-
-/// `MemAvailable`, read anew only when it could matter: asking the kernel costs more than a small
-/// allocation does.
-#[derive(Debug, Default)]
-struct Gauge {
-    /// Which reading this is.
-    reading: u64,
-    read: Option<Instant>,
-    /// What was available then, less what was admitted since.
-    left: u64,
-}
-
-impl Gauge {
-    /// How long a reading is good for while there is plenty.
-    const MAX_AGE: Duration = Duration::from_millis(100);
-
-    /// The bytes available before `asked` are taken, which are counted as taken; or the number of
-    /// the reading that is too old, or too low, to say.
-    fn take(&mut self, asked: u64, reserve: u64) -> Result<u64, u64> {
-        let fresh = self.read.is_some_and(|read| read.elapsed() < Self::MAX_AGE);
-        if !fresh || self.left.saturating_sub(asked) < reserve {
-            return Err(self.reading);
-        }
-        Ok(self.subtract(asked))
-    }
-
-    /// The same with what the kernel says now. If somebody else has asked it since `reading`, theirs
-    /// counts: what was taken of it is not in ours.
-    fn renew(&mut self, reading: u64, available: u64, asked: u64) -> u64 {
-        if self.reading == reading {
-            self.reading = reading.wrapping_add(1);
-            self.read = Some(Instant::now());
-            self.left = available;
-        }
-        self.subtract(asked)
-    }
-
-    fn subtract(&mut self, asked: u64) -> u64 {
-        let available = self.left;
-        self.left = available.saturating_sub(asked);
-        available
     }
 }
 
@@ -553,24 +498,6 @@ mod tests {
         let _held = accounts.admit_taken(1, 100, 1, 1).unwrap();
         let refusal = accounts.admit_taken(1, 1, 1, 1).unwrap_err();
         assert_eq!(refusal.code(), AllocatorError::QUOTA_EXCEEDED);
-    }
-
-    #[test]
-    fn a_reading_that_came_second_does_not_forget_what_was_taken() {
-        let mut gauge = Gauge::default();
-        let (first, second) = (gauge.take(10, 0).unwrap_err(), gauge.take(20, 0).unwrap_err());
-        assert_eq!(gauge.renew(first, 100, 10), 100);
-        assert_eq!(gauge.renew(second, 100, 20), 90);
-        assert_eq!(gauge.take(5, 0), Ok(70));
-        assert_eq!(gauge.take(60, 10), Err(1), "too little is left to say without asking");
-    }
-
-    #[test]
-    fn the_reserve_is_never_given_away() {
-        let accounts = Limits { reserve_bytes: u64::MAX / 2, ..limits() };
-        let accounts = Arc::new(Accounts::new(accounts, BTreeMap::new()));
-        let refusal = accounts.admit(1, 1, 1, 1).unwrap_err();
-        assert_eq!(refusal.code(), AllocatorError::NO_MEMORY);
     }
 
     proptest! {

@@ -48,6 +48,7 @@ mod recycler;
 mod refusal;
 mod refusals;
 mod request;
+mod reserve;
 mod restored;
 mod service;
 mod session;

@@ -353,16 +353,18 @@ impl Service {
             }
             self.reclaimer.settle(uid);
             let mut outcome = admit();
-            // Pages that were freed stay on lists of each processor for a while, some MiB of them,
-            // and the kernel does not count those as available: so more than once.
+            // Others may take what was purged for this one, and not all of it was ever touched: so
+            // more than once.
             for _ in 0..PURGES {
                 let Err(Refusal::BelowReserve { asked, available, reserve }) = outcome else {
                     break;
                 };
                 let missing = asked.saturating_add(reserve).saturating_sub(available);
-                if self.purger.make_room(missing) == 0 {
+                let purged = self.purger.make_room(missing);
+                if purged == 0 {
                     break;
                 }
+                self.accounts.note_purged(purged);
                 outcome = admit();
             }
             outcome
