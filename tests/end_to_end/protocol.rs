@@ -687,6 +687,10 @@ pub enum Road {
     OfTheService,
     /// In one that is revoked when its owner dies.
     Revocable,
+    /// In one whose contents may go.
+    Purgeable,
+    /// In one that is a dma-buf, too.
+    WithDmaBuf,
     /// In a region that is used again.
     Again,
 }

@@ -20,6 +20,20 @@ use crate::{Buffer, Error, ForeignKind, ForeignMemory};
 /// The name of local regions, which `/proc` shows.
 const NAME: &str = "payload";
 
+/// Why a region may not be frozen.
+fn must_stay_writable(region: &Buffer, kind: ForeignKind) -> Option<&'static str> {
+    let has = |flag: AllocationFlag| region.descriptor().flags & flag.0 != 0;
+    if has(AllocationFlag::REVOKE_ON_DEATH) {
+        Some("a region with REVOKE_ON_DEATH, which must stay revocable")
+    } else if has(AllocationFlag::PURGEABLE) {
+        Some("a region with PURGEABLE, whose contents could not go any more")
+    } else if region.second_fd().is_some() && kind == ForeignKind::Memfd {
+        Some("a region with a dma-buf, which devices write")
+    } else {
+        None
+    }
+}
+
 /// Bytes to be sent. Dropping it gives up the sender's share in them; a receiver keeps its own.
 #[derive(Debug)]
 pub struct Payload(PayloadParcel);
@@ -38,9 +52,10 @@ impl Payload {
     ///
     /// # Errors
     ///
-    /// [`Error::BadPayload`] if it is a dma-buf or has `REVOKE_ON_DEATH`, and of the kernel (`EBUSY`) if somebody has it mapped to
-    /// write or uses it as a udmabuf. Ashmem and regions that were [sealed](Buffer::seal) before are
-    /// taken as they are: the receiver cannot be sure of their bytes.
+    /// [`Error::BadPayload`] if it is or has a dma-buf, or was allocated with `REVOKE_ON_DEATH` or
+    /// `PURGEABLE`; of the kernel (`EBUSY`) if somebody has it mapped to write. Ashmem and regions that
+    /// were [sealed](Buffer::seal) before are taken as they are: the receiver cannot be sure of their
+    /// bytes.
     pub fn in_region(region: &Buffer, range: impl RangeBounds<u64>) -> Result<Payload, Error> {
         let memory = ForeignMemory::adopt(duplicate(region.as_fd())?)?;
         let (offset, bytes) = span(range, region.size());
@@ -48,10 +63,8 @@ impl Payload {
             Some(end) if end <= region.size() && bytes > 0 => {}
             _ => return Err(Error::OutOfBuffer { offset, bytes, size: region.size() }),
         }
-        // The service could not take it back then.
-        if region.descriptor().flags & AllocationFlag::REVOKE_ON_DEATH.0 != 0 {
-            let message = "a region with REVOKE_ON_DEATH, which must stay revocable";
-            return Err(Error::BadPayload(message.to_owned()));
+        if let Some(why) = must_stay_writable(region, memory.kind()) {
+            return Err(Error::BadPayload(why.to_owned()));
         }
         match memory.kind() {
             ForeignKind::Ashmem => region.seal()?,

@@ -4,6 +4,7 @@
 //! Bytes of any number as an argument of an interface that is not Berth's, between processes.
 
 use berth_client::payload::INLINE_BYTES;
+use berth_end_to_end::facilities::{missing, Facility};
 use berth_end_to_end::harness::{Client, Device, APP, SYSTEM};
 use berth_end_to_end::protocol::{Ask, Lie, Payloads, Road};
 
@@ -41,11 +42,18 @@ fn bytes_of_any_number_reach_another_process() {
 }
 
 #[test]
-fn a_region_that_must_stay_revocable_is_not_frozen() {
+fn a_region_that_must_stay_writable_is_not_frozen() {
     let device = Device::start();
     let (sender, _receiver) = pair(&device);
-    let message = sender.fails(Ask::Payload(Payloads::Send(Road::Revocable, 100_000)));
-    assert!(message.contains("REVOKE_ON_DEATH"), "{message}");
+    let is_refused = |road, why: &str| {
+        let message = sender.fails(Ask::Payload(Payloads::Send(road, 100_000)));
+        assert!(message.contains(why), "{message}");
+    };
+    is_refused(Road::Revocable, "REVOKE_ON_DEATH");
+    is_refused(Road::Purgeable, "PURGEABLE");
+    if !missing(Facility::Udmabuf) {
+        is_refused(Road::WithDmaBuf, "a dma-buf");
+    }
 }
 
 #[test]

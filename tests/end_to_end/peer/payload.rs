@@ -258,11 +258,13 @@ impl Payloads {
         Ok(match road {
             Road::Bytes => Payload::from_bytes(&bytes)?,
             Road::Again => self.sender.payload(&bytes, PATIENCE)?,
-            Road::OfTheService | Road::Revocable => {
+            Road::OfTheService | Road::Revocable | Road::Purgeable | Road::WithDmaBuf => {
                 let session = session.context("no session")?;
                 let request = BufferRequest::region(length as u64 + 5);
                 let request = match road {
                     Road::Revocable => request.revoke_on_death(),
+                    Road::Purgeable => request.purgeable(),
+                    Road::WithDmaBuf => request.heap("udmabuf").strict_heap(),
                     _ => request,
                 };
                 let region = session.allocate_one(&request)?;
