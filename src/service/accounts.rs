@@ -201,13 +201,13 @@ impl Accounts {
     ) -> Result<Charge, Refusal> {
         let over = Refusal::TooLarge { asked: bytes_each, limit: self.limits.buffer_bytes };
         let bytes = bytes_each.checked_mul(count).ok_or(over)?;
-        self.reserve.take(bytes)?;
-        self.admit_taken(uid, bytes, descriptors_each, count)
+        self.spare(bytes)?;
+        self.admit_within_limits(uid, bytes, descriptors_each, count)
     }
 
-    /// The same of memory that is taken from the system already: `bytes` in all. The reserve would not
-    /// be smaller for it.
-    pub(crate) fn admit_taken(
+    /// The same whether or not the system can spare the memory: for what was taken from it before.
+    /// `bytes` are of all together.
+    pub(crate) fn admit_within_limits(
         self: &Arc<Self>,
         uid: u32,
         bytes: u64,
@@ -257,6 +257,11 @@ impl Accounts {
         books.uids.entry(uid).or_default().add(amount);
         drop(books);
         Ok(Charge { accounts: self.clone(), uid, amount, lingers: false })
+    }
+
+    /// Notes that so many bytes will be taken from the system, unless its reserve would be smaller.
+    pub(crate) fn spare(&self, bytes: u64) -> Result<(), Refusal> {
+        self.reserve.take(bytes)
     }
 
     /// Notes that at most so many bytes were purged: they can be admitted again.
@@ -495,8 +500,8 @@ mod tests {
     fn memory_that_is_taken_already_is_admitted_below_the_reserve_and_within_limits() {
         let limits = Limits { reserve_bytes: u64::MAX / 2, ..limits() };
         let accounts = Arc::new(Accounts::new(limits, BTreeMap::new()));
-        let _held = accounts.admit_taken(1, 100, 1, 1).unwrap();
-        let refusal = accounts.admit_taken(1, 1, 1, 1).unwrap_err();
+        let _held = accounts.admit_within_limits(1, 100, 1, 1).unwrap();
+        let refusal = accounts.admit_within_limits(1, 1, 1, 1).unwrap_err();
         assert_eq!(refusal.code(), AllocatorError::QUOTA_EXCEEDED);
     }
 

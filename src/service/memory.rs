@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use berth_kernel::dma_buf::kernel_name;
 use berth_kernel::identity::Identity;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::Access::Access;
 
@@ -18,6 +19,7 @@ use crate::heaps::Choice;
 use crate::lock::lock;
 use crate::purgeable::Purgeable;
 use crate::receipts::{Facts, Receipts};
+use crate::recycler::{Cleared, Dirty};
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::session::Role;
@@ -101,17 +103,20 @@ impl Memory {
         Ok(Memory::of(request, choice, held, identity, bytes, charge, false))
     }
 
-    /// The same of memory that is clean and was somebody's before.
+    /// The same of memory that is clean and was somebody's before. It costs no system call if the name
+    /// is the same.
     pub(crate) fn reuse(
         request: &Arc<Request>,
         choice: Choice<'_>,
-        held: HeapMemory,
+        cleared: Cleared,
         bytes: u64,
         charge: Charge,
-    ) -> Result<Memory, Refusal> {
-        held.rename(&request.name);
-        let identity = held.identity().map_err(Refusal::of_kernel)?;
-        Ok(Memory::of(request, choice, held, identity, bytes, charge, true))
+    ) -> Memory {
+        let Cleared { held, identity, named } = cleared;
+        if kernel_name(&named.name) != kernel_name(&request.name) {
+            held.rename(&request.name);
+        }
+        Memory::of(request, choice, held, identity, bytes, charge, true)
     }
 
     fn of(
@@ -196,8 +201,10 @@ impl Memory {
     }
 
     /// Gives the charge back and leaves the memory to the caller.
-    pub(crate) fn into_held(self) -> (HeapMemory, Arc<Heap>, u64) {
-        (self.held, self.heap, self.bytes)
+    pub(crate) fn into_dirty(self) -> Dirty {
+        let uid = self.uid();
+        let Memory { held, heap, bytes, identity, request, .. } = self;
+        Dirty { uid, heap, bytes, held, identity, request }
     }
 
     /// New descriptors for a client.

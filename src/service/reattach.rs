@@ -195,7 +195,9 @@ impl Service {
     /// Books a buffer that is there already.
     fn admit_again(&self, uid: u32, claim: &Claim) -> Result<Charge, Refusal> {
         let descriptors = claim.heap.descriptors(claim.request.face());
-        self.admit_or_settle(uid, || self.accounts.admit_taken(uid, claim.bytes, descriptors, 1))
+        self.admitted_or_settled(uid, || {
+            self.accounts.admit_within_limits(uid, claim.bytes, descriptors, 1)
+        })
     }
 
     /// Strikes memory out of the books that has had an owner since.

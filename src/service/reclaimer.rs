@@ -19,11 +19,10 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::heap::Heap;
 use crate::heap_memory::HeapMemory;
 use crate::lock::{lock, wait};
 use crate::memory::Memory;
-use crate::recycler::Recycler;
+use crate::recycler::{Dirty, Recycler};
 
 /// How soon memory is looked at again that somebody held when it was given up: a process that ends
 /// closes its descriptors within moments. Each further look waits twice as long.
@@ -181,8 +180,8 @@ impl Reclaimer {
         gone: impl IntoIterator<Item = Gone> + 'a,
     ) -> impl Iterator<Item = HeapMemory> + 'a {
         gone.into_iter().filter_map(|gone| match gone.reusable {
-            true => self.recycler.keep(gone.uid, &gone.heap, gone.bytes, gone.held),
-            false => Some(gone.held),
+            true => self.recycler.keep(gone.memory),
+            false => Some(gone.memory.held),
         })
     }
 
@@ -223,11 +222,7 @@ impl Reclaimer {
                     held.push(GivenUp { memory, reusable, revoke, next_look, pause });
                 }
                 // The charge goes back here, before anything that takes long.
-                Ok(memory) => {
-                    let uid = memory.uid();
-                    let (held, heap, bytes) = memory.into_held();
-                    gone.push(Gone { uid, held, heap, bytes, reusable });
-                }
+                Ok(memory) => gone.push(Gone { memory: memory.into_dirty(), reusable }),
             }
         }
         let now = Instant::now();
@@ -243,10 +238,7 @@ impl Reclaimer {
 
 /// Memory that nobody holds but the service; its charge is given back.
 struct Gone {
-    uid: u32,
-    held: HeapMemory,
-    heap: Arc<Heap>,
-    bytes: u64,
+    memory: Dirty,
     reusable: bool,
 }
 

@@ -17,6 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use berth_kernel::cpu_access::{CpuAccess, Direction};
+use berth_kernel::identity::Identity;
 use berth_kernel::mapping::{Mapping, ReadWrite};
 use berth_kernel::open_file;
 use berth_kernel::sync_file::{FenceState, SyncFile};
@@ -25,6 +26,7 @@ use berth_kernel::thread_priority;
 use crate::heap::Heap;
 use crate::heap_memory::HeapMemory;
 use crate::lock::{lock, wait};
+use crate::request::Request;
 use crate::shelf::{Shelf, ShelfLimits};
 use crate::trace;
 
@@ -35,11 +37,24 @@ const TIDYING: Duration = Duration::from_secs(1);
 
 /// Memory that was another's and is not cleared yet.
 #[derive(Debug)]
-struct Dirty {
-    uid: u32,
-    heap: Arc<Heap>,
-    bytes: u64,
-    held: HeapMemory,
+pub(crate) struct Dirty {
+    /// Who freed it.
+    pub(crate) uid: u32,
+    pub(crate) heap: Arc<Heap>,
+    pub(crate) bytes: u64,
+    pub(crate) held: HeapMemory,
+    pub(crate) identity: Option<Identity>,
+    /// What it was allocated for.
+    pub(crate) request: Arc<Request>,
+}
+
+/// Memory that is cleared. What else its next owner needs of the kernel was asked before.
+#[derive(Debug)]
+pub(crate) struct Cleared {
+    pub(crate) held: HeapMemory,
+    pub(crate) identity: Option<Identity>,
+    /// The kernel knows it by this request's name.
+    pub(crate) named: Arc<Request>,
 }
 
 #[derive(Debug)]
@@ -66,7 +81,7 @@ struct Work {
 /// Memory that is cleared, and the uid that freed it.
 #[derive(Debug)]
 struct Clean {
-    held: HeapMemory,
+    cleared: Cleared,
     uid: u32,
 }
 
@@ -113,35 +128,30 @@ impl Recycler {
 
     /// Keeps memory that nobody else holds, or answers it if it is not worth it or too much: the
     /// caller closes it.
-    pub(crate) fn keep(
-        &self,
-        uid: u32,
-        heap: &Arc<Heap>,
-        bytes: u64,
-        held: HeapMemory,
-    ) -> Option<HeapMemory> {
-        if !heap.recycles() || !matches!(held, HeapMemory::DmaBuf(_)) {
-            return Some(held);
+    pub(crate) fn keep(&self, dirty: Dirty) -> Option<HeapMemory> {
+        if !dirty.heap.recycles() || !matches!(dirty.held, HeapMemory::DmaBuf(_)) {
+            return Some(dirty.held);
         }
+        let bytes = dirty.bytes;
         let mut idle = lock(&self.idle);
         let kept = idle.kept();
         let fits = kept.bytes.saturating_add(bytes) <= self.limits.bytes
             && kept.buffers < self.limits.items as u64;
         if !fits || idle.closed || idle.ended {
-            return Some(held);
+            return Some(dirty.held);
         }
         idle.dirty_bytes = idle.dirty_bytes.saturating_add(bytes);
-        idle.dirty.push_back(Dirty { uid, heap: heap.clone(), bytes, held });
+        idle.dirty.push_back(dirty);
         drop(idle);
         self.news.notify_one();
         None
     }
 
     /// Clean memory of a heap, of so many bytes exactly.
-    pub(crate) fn take(&self, heap: &Heap, bytes: u64) -> Option<HeapMemory> {
+    pub(crate) fn take(&self, heap: &Heap, bytes: u64) -> Option<Cleared> {
         let (_, clean) = lock(&self.idle).clean.take(&heap.name, bytes, 0)?;
         self.reused.fetch_add(1, Ordering::Relaxed);
-        Some(clean.held)
+        Some(clean.cleared)
     }
 
     /// Keeps more from now on, or not.
@@ -177,7 +187,7 @@ impl Recycler {
         }
         idle.give_up_work(|_| keep_bytes == 0);
         let left = keep_bytes.saturating_sub(idle.dirty_bytes);
-        to_close.extend(idle.clean.drain(left).into_iter().map(|clean| clean.held));
+        to_close.extend(idle.clean.drain(left).into_iter().map(|clean| clean.cleared.held));
         drop(idle);
         drop(to_close);
     }
@@ -198,12 +208,14 @@ impl Recycler {
             log::debug!("{error}");
         }
         while let Some(dirty) = self.await_dirty() {
-            let Dirty { uid, heap, bytes, held } = dirty;
-            let cleared = clear(&held, bytes);
+            let Dirty { uid, heap, bytes, held, identity, request } = dirty;
+            let is_cleared = clear(&held, bytes);
+            // Whoever held it may have given it any name.
+            held.rename(&request.name);
             let mut idle = lock(&self.idle);
             let wanted = idle.at_work.take().is_some_and(|work| !work.unwanted);
-            let clean = Clean { held, uid };
-            let to_close = match cleared && wanted && !idle.closed && !idle.ended {
+            let clean = Clean { cleared: Cleared { held, identity, named: request }, uid };
+            let to_close = match is_cleared && wanted && !idle.closed && !idle.ended {
                 true => idle.clean.put(&heap.name, bytes, clean, Instant::now()),
                 false => vec![clean],
             };

@@ -303,17 +303,28 @@ impl Service {
         let batch_bytes = bytes.checked_mul(count).ok_or(too_large)?;
         let room = session.reserve(count, batch_bytes)?;
         let descriptors = choice.heap.descriptors(request.face());
-        let mut charge = self.admit(session.uid, bytes, descriptors, count)?;
+        let (uid, accounts) = (session.uid, &self.accounts);
+        let mut charge = self.admitted_or_settled(uid, || {
+            accounts.admit_within_limits(uid, batch_bytes, descriptors, count)
+        })?;
         let recycler = &self.reclaimer.recycler;
-        let fresh = |_| {
+        let mut is_spared = false;
+        let fresh = |number| {
             let own = charge.split_buffer(bytes, descriptors);
             let kept = if recycles { recycler.take(choice.heap, bytes) } else { None };
             let memory = match kept {
-                Some(held) => Memory::reuse(request, choice, held, bytes, own),
-                None => Memory::allocate(request, choice, bytes, own),
+                Some(cleared) => Memory::reuse(request, choice, cleared, bytes, own),
+                None => {
+                    // All that is left of the batch may have to come from the system.
+                    if !std::mem::replace(&mut is_spared, true) {
+                        let rest = bytes.saturating_mul(count.saturating_sub(number));
+                        self.admitted_or_settled(uid, || accounts.spare(rest))?;
+                    }
+                    Memory::allocate(request, choice, bytes, own)?
+                }
             };
             let id = self.new_id();
-            let memory = Arc::new(memory?.owned_as(id));
+            let memory = Arc::new(memory.owned_as(id));
             if let Some(region) = memory.purgeable() {
                 self.purger.register(session.uid, region)?;
             }
@@ -335,15 +346,15 @@ impl Service {
         descriptors: u64,
         count: u64,
     ) -> Result<Charge, Refusal> {
-        self.admit_or_settle(uid, || self.accounts.admit(uid, bytes, descriptors, count))
+        self.admitted_or_settled(uid, || self.accounts.admit(uid, bytes, descriptors, count))
     }
 
     /// Admits; before it refuses, what was given up and is gone by now is given back.
-    pub(crate) fn admit_or_settle(
+    pub(crate) fn admitted_or_settled<T>(
         &self,
         uid: u32,
-        admit: impl Fn() -> Result<Charge, Refusal>,
-    ) -> Result<Charge, Refusal> {
+        admit: impl Fn() -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
         admit().or_else(|refusal| {
             match refusal {
                 Refusal::TooLarge { .. } => return Err(refusal),

@@ -623,6 +623,7 @@ pub enum Hold {
     /// killed only.
     Fork,
     /// Put on the open file of a buffer what can be put there: status flags, and locks of two kinds.
+    /// Give it another name in the kernel.
     Mark(Handle),
     /// How many such marks the open file of a buffer has.
     Marks(Handle),

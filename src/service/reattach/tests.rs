@@ -476,7 +476,7 @@ fn the_receipt_of_a_former_owner_of_the_memory_is_void() {
     let service = next_service(&before);
     let own = |owner: i64| {
         let (mark, former) = holding(owner);
-        let charge = service.accounts.admit_taken(OWNER, PAGE, 1, 1).unwrap();
+        let charge = service.accounts.admit_within_limits(OWNER, PAGE, 1, 1).unwrap();
         let mut presented = Presented { former: Some(former), charge: Some(charge) };
         service.restored.known().own(mark, owner, &mut presented)
     };

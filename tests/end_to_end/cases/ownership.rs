@@ -343,12 +343,18 @@ fn the_next_owner_finds_nothing_that_the_last_one_put_on_the_open_file() {
     let held = client.allocate_one(&Descriptor::linear(65_536));
     client.hold(Hold::Mark(held.handle));
     assert!(client.hold(Hold::Marks(held.handle)) >= 3, "flags and locks");
+    let name = |client: &Client, held: &Held| client.proof(held.handle).dma_buf.unwrap().3;
+    assert_ne!(name(&client, &held).as_deref(), Some("test"));
     let inode = held.info.inode;
     give_back_dirty(&device, &client, &[held]);
     let other = device.client(OTHER_APP).with_session();
     let again = other.allocate_one(&Descriptor::linear(65_536));
     assert_eq!((again.info.inode, again.info.flags & RECYCLED), (inode, RECYCLED));
     assert_eq!(other.hold(Hold::Marks(again.handle)), 0);
+    assert_eq!(name(&other, &again).as_deref(), Some("test"));
+    give_back_dirty(&device, &other, &[again]);
+    let renamed = client.allocate_one(&Descriptor::linear(65_536).named("another"));
+    assert_eq!((renamed.info.inode, name(&client, &renamed).as_deref()), (inode, Some("another")));
 }
 
 /// Nothing takes an open file out of an epoll set but its owner and the file's end. Who asks for

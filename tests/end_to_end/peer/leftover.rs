@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use anyhow::{Context, Result};
 use berth_end_to_end::protocol::Handle;
+use berth_kernel::dma_buf::DmaBuf;
 use nix::fcntl::{fcntl, FcntlArg, OFlag};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
@@ -19,7 +20,9 @@ pub fn mark(fd: BorrowedFd<'_>) -> Result<()> {
     let all = FLAGS.into_iter().fold(OFlag::empty(), OFlag::union);
     fcntl(fd.as_raw_fd(), FcntlArg::F_SETFL(all)).context("F_SETFL")?;
     crate::kernel::lock(fd, 3)?;
-    flock(fd)
+    flock(fd)?;
+    let (dma_buf, _) = DmaBuf::adopt(fd.try_clone_to_owned()?)?;
+    Ok(dma_buf.set_name("marked")?)
 }
 
 /// flock(2) by number: nix's wants to own the descriptor.
