@@ -113,12 +113,33 @@ impl Sides<'_> {
                 ensure!(buffer.is_recycled(), "{name} came from the kernel");
                 Ok(buffer)
             };
-            let pair = in_turns_after(rounds, || self.idle(), ours, || Ok(self.bare.give()?))?;
+            let bare = || Ok(self.bare.give()?);
+            let ready = || self.ready(session);
+            let pair = in_turns_after(rounds, ready, ours, bare)?;
             let what = format!("allocate {name}, recycled and clean");
             table.pair(&what, "bare call", &pair, Target::AtMost(1.25));
+            let descriptor = request.descriptor();
+            let floor = || Ok(OfTheFloor(self.floor.allocate(&descriptor, 1)?, self.floor));
+            let pair = in_turns_after(rounds, ready, floor, bare)?;
+            table.comparison("- the same parcels without an allocator", "bare call", &pair);
+            let pair = in_turns_after(rounds, ready, ours, floor)?;
+            table.pair("- the allocator", "that", &pair, OF_THE_FLOOR);
         }
         session.trim()?;
         Ok(())
+    }
+
+    /// The same, and that code is where it is when there is much to do: clearing 64 MiB has put
+    /// everything out of the processor's caches.
+    fn ready(&self, session: &Session) -> Result<()> {
+        self.idle()?;
+        drop(self.bare.give()?);
+        let other = BufferRequest::linear(12 << 10).name("bench");
+        drop(session.allocate_one(&other)?);
+        // Which keeps what it gave last.
+        let descriptor = other.no_pool().descriptor();
+        drop(OfTheFloor(self.floor.allocate(&descriptor, 1)?, self.floor));
+        self.idle()
     }
 
     /// Waits until a freed buffer can be handed out again and nothing is at work any more.

@@ -2,11 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! The transport's floor: allocations by a service that has the interface's parcels and what its
-//! promises need of the kernel, and nothing of the allocator. What it costs beyond a bare call is what
-//! this Binder takes to carry the answer.
+//! promises need of the kernel, and nothing of the allocator: nobody is asked whether there may be so
+//! much, and what is handed out again is not even cleared. What it costs beyond a bare call is what this
+//! Binder takes to carry the answer.
 
-use std::os::fd::AsFd;
-use std::sync::{Mutex, PoisonError};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use berth_kernel::dma_buf::DmaBuf;
 use berth_kernel::dma_heap::DmaHeap;
@@ -15,8 +16,8 @@ use berth_kernel::memfd::Memfd;
 use hal_binder::{Interface, ParcelFileDescriptor};
 use rsbinder::{BinderResult, StatusCode};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
-    AllocatedBuffer::AllocatedBuffer, Allocation::Allocation, BufferDescriptor::BufferDescriptor,
-    BufferLayout::BufferLayout, BufferShape::BufferShape,
+    AllocatedBuffer::AllocatedBuffer, Allocation::Allocation, AllocationFlag::AllocationFlag,
+    BufferDescriptor::BufferDescriptor, BufferLayout::BufferLayout, BufferShape::BufferShape,
 };
 
 /// Under the allocator's prefix, so that the test VM's service manager lets it register.
@@ -31,10 +32,19 @@ pub trait IFloor {
     fn free(&self) -> BinderResult<()>;
 }
 
-/// What it holds, as the allocator keeps a descriptor of each buffer.
-enum Held {
+/// Memory of the kernel's.
+enum Memory {
     DmaBuf(DmaBuf),
     Memfd(Memfd),
+}
+
+/// What it holds, as the allocator keeps a descriptor of each buffer.
+struct Held {
+    memory: Memory,
+    inode: u64,
+    bytes: i64,
+    /// Whether it may be handed out again.
+    pooled: bool,
 }
 
 /// The service.
@@ -42,40 +52,74 @@ enum Held {
 pub struct Floor {
     heap: Option<DmaHeap>,
     held: Mutex<Vec<Held>>,
+    /// What was given up last and may be handed out again.
+    spare: Mutex<Option<Held>>,
 }
 
 impl Floor {
     /// A service over the heap `system`, if this kernel has it.
     pub fn new() -> Floor {
-        Floor { heap: DmaHeap::open("system").ok(), held: Mutex::default() }
+        Floor { heap: DmaHeap::open("system").ok(), ..Floor::default() }
     }
+
+    /// Memory of the kernel's, named and with its identity.
+    fn fresh(&self, descriptor: &BufferDescriptor, pooled: bool) -> BinderResult<Held> {
+        let name = &descriptor.name;
+        let (bytes, memory) = match (&descriptor.shape, &self.heap) {
+            (BufferShape::LinearBytes(bytes), Some(heap)) => {
+                let buffer = heap.allocate(bytes.unsigned_abs()).map_err(refuse)?;
+                buffer.set_name(name).map_err(refuse)?;
+                (*bytes, Memory::DmaBuf(buffer))
+            }
+            (BufferShape::RegionBytes(bytes), _) => {
+                let memfd = Memfd::create(name, bytes.unsigned_abs()).map_err(refuse)?;
+                (*bytes, Memory::Memfd(memfd))
+            }
+            _ => return Err(StatusCode::BadValue.into()),
+        };
+        let inode = Identity::of(memory.as_fd()).map_err(refuse)?.inode;
+        Ok(Held { memory, inode, bytes, pooled })
+    }
+}
+
+impl AsFd for Memory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Memory::DmaBuf(buffer) => buffer.as_fd(),
+            Memory::Memfd(memfd) => memfd.as_fd(),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Interface for Floor {}
 
 impl IFloor for Floor {
     fn allocate(&self, descriptor: &BufferDescriptor, _count: i32) -> BinderResult<Allocation> {
-        let name = &descriptor.name;
-        let (bytes, held) = match (&descriptor.shape, &self.heap) {
-            (BufferShape::LinearBytes(bytes), Some(heap)) => {
-                let buffer = heap.allocate(bytes.unsigned_abs()).map_err(refuse)?;
-                buffer.set_name(name).map_err(refuse)?;
-                (*bytes, Held::DmaBuf(buffer))
+        let pooled = match descriptor.shape {
+            BufferShape::LinearBytes(bytes)
+                if descriptor.flags & AllocationFlag::NO_POOL.0 == 0 =>
+            {
+                Some(bytes)
             }
-            (BufferShape::RegionBytes(bytes), _) => {
-                let memfd = Memfd::create(name, bytes.unsigned_abs()).map_err(refuse)?;
-                (*bytes, Held::Memfd(memfd))
-            }
-            _ => return Err(StatusCode::BadValue.into()),
+            _ => None,
         };
-        let (heap, fd) = match &held {
-            Held::DmaBuf(buffer) => ("system", buffer.as_fd()),
-            Held::Memfd(memfd) => ("memfd", memfd.as_fd()),
+        let spare =
+            pooled.and_then(|bytes| lock(&self.spare).take_if(|spare| spare.bytes == bytes));
+        let held = match spare {
+            Some(spare) => spare,
+            None => self.fresh(descriptor, pooled.is_some())?,
         };
-        let identity = Identity::of(fd).map_err(refuse)?;
+        let heap = match held.memory {
+            Memory::DmaBuf(_) => "system",
+            Memory::Memfd(_) => "memfd",
+        };
         let layout = BufferLayout {
-            sizeBytes: bytes,
-            allocationBytes: bytes,
+            sizeBytes: held.bytes,
+            allocationBytes: held.bytes,
             heap: heap.to_owned(),
             dmaBuf: heap == "system",
             image: None,
@@ -83,16 +127,19 @@ impl IFloor for Floor {
         let buffer = AllocatedBuffer {
             id: 1,
             flags: 1,
-            fd: Some(ParcelFileDescriptor::new(fd.try_clone_to_owned()?)),
+            fd: Some(ParcelFileDescriptor::new(held.memory.as_fd().try_clone_to_owned()?)),
             secondFd: None,
-            receipt: identity.inode as i64,
+            receipt: held.inode as i64,
         };
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).push(held);
+        lock(&self.held).push(held);
         Ok(Allocation { layout, buffers: vec![buffer] })
     }
 
     fn free(&self) -> BinderResult<()> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let mut held = std::mem::take(&mut *lock(&self.held));
+        if let Some(last) = held.pop().filter(|last| last.pooled) {
+            *lock(&self.spare) = Some(last);
+        }
         Ok(())
     }
 }
