@@ -10,8 +10,11 @@
 
 mod actor;
 mod audio;
+mod cache;
 mod camera;
 mod consumer;
+mod gallery;
+mod glutton;
 mod hoarder;
 mod pattern;
 mod player;
@@ -57,6 +60,14 @@ enum Role {
     /// Be the audio server; started by `audio`.
     #[command(hide = true)]
     Speaker,
+    /// Direct a gallery whose pictures are in a cache that may lose them; needs root, too.
+    Cache(Props),
+    /// Show pictures; started by `cache`.
+    #[command(hide = true)]
+    Gallery,
+    /// Take memory; started by `cache`.
+    #[command(hide = true)]
+    Glutton,
     /// Allocate, write and share; started by `run`.
     #[command(hide = true)]
     Producer,
@@ -103,6 +114,9 @@ fn main() -> ExitCode {
         Role::Audio(props) => story::tell(&props, audio::steps),
         Role::Player => player::play(),
         Role::Speaker => speaker::play(),
+        Role::Cache(props) => story::tell(&props, cache::steps),
+        Role::Gallery => gallery::play(),
+        Role::Glutton => glutton::play(),
         Role::Producer => producer::play(),
         Role::Consumer => consumer::play(),
         Role::Hoarder => hoarder::play(),

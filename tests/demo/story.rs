@@ -25,7 +25,7 @@ const HOARDER_UID: u32 = 10_004;
 /// How long the service may take to come up.
 const COMING_UP: Duration = Duration::from_secs(60);
 /// How long memory may take to come back.
-const COMING_BACK: Duration = Duration::from_secs(10);
+pub const COMING_BACK: Duration = Duration::from_secs(10);
 
 /// Tells a story by its steps.
 pub fn tell(props: &Props, steps: impl FnOnce(&Props, &mut Step) -> Result<()>) -> Result<()> {

@@ -26,6 +26,8 @@ enum Subject {
     Camera,
     /// A player that streams to an audio server, through a ring and as a payload
     Audio,
+    /// An image cache that survives memory pressure
+    Cache,
 }
 
 impl Subject {
@@ -35,6 +37,7 @@ impl Subject {
             Subject::All => "run",
             Subject::Camera => "camera",
             Subject::Audio => "audio",
+            Subject::Cache => "cache",
         }
     }
 }
