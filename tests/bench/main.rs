@@ -17,6 +17,7 @@ mod crowd;
 mod floor;
 mod measure;
 mod payload;
+mod pins;
 mod pixels;
 mod pools;
 mod records;
@@ -122,6 +123,7 @@ enum Part {
     Books,
     Pixels,
     Pools,
+    Pins,
 }
 
 fn run(parts: &[Part]) -> Result<()> {
@@ -148,6 +150,7 @@ fn measure(parts: &[Part]) -> Result<Table> {
             Part::Books => books::measure(&mut table)?,
             Part::Pixels => pixels::measure(&mut table)?,
             Part::Pools => pools::measure(allocator, &mut table)?,
+            Part::Pins => pins::measure(allocator, &mut table)?,
         }
     }
     Ok(table)

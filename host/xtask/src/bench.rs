@@ -28,7 +28,8 @@ pub struct Options {
     /// A lane to measure on; may be given again
     #[arg(long)]
     lane: Vec<Choice>,
-    /// Only these parts of the table: allocation, payload, records, cleanup, crowd, books, pixels, pools
+    /// Only these parts of the table: allocation, payload, records, cleanup, crowd, books, pixels, pools,
+    /// pins
     #[arg(last = true, value_name = "PART")]
     parts: Vec<String>,
 }
