@@ -24,6 +24,7 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::AllocationOption;
 use crate::lock::{lock, wait};
 use crate::purgeable::Purgeable;
 use crate::refusal::{Refusal, Scope};
+use crate::trace;
 use order::{in_order, Candidate};
 
 /// The most chunks of all purgeable regions of one uid: what is looked at for it when memory is short.
@@ -235,6 +236,10 @@ impl Purger {
 
     /// Takes chunks in their order until so many bytes are gone.
     fn purge(&self, candidates: Vec<Candidate>, wanted: u64) -> u64 {
+        if candidates.is_empty() {
+            return 0;
+        }
+        let _slice = trace::slice("purge");
         let mut gone = 0u64;
         // The block that was mapped last: chunks of one region often follow each other.
         let mut mapped = None;

@@ -8,11 +8,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use berth_end_to_end::harness::{Client, Device, APP};
-use berth_end_to_end::protocol::Descriptor;
+use berth_end_to_end::protocol::{Ask, Descriptor, Purge};
 use berth_facilities::{missing, Facility};
 
 const TRACEFS: &str = "/sys/kernel/tracing";
 const BYTES: i64 = 65_536;
+/// `AllocationFlag.PURGEABLE`.
+const PURGEABLE: i32 = 1 << 4;
 
 /// The kernel's trace, empty and off, and open to all writers as Android's init leaves it.
 struct KernelTrace(Vec<(PathBuf, Permissions)>);
@@ -95,4 +97,31 @@ fn operations_and_heaps_show_in_the_kernels_trace_while_it_is_on() {
     for event in ["B|P|free", "B|P|trim"] {
         assert!(events.iter().any(|seen| seen == event), "{event} in {events:?}");
     }
+}
+
+#[test]
+fn a_purge_shows_in_the_kernels_trace_and_only_where_there_is_something_to_purge() {
+    if missing(Facility::Tracing) {
+        return;
+    }
+    let trace = KernelTrace::as_android_has_it();
+    trace.turn(true);
+    let device = Device::start();
+    let client = device.client(APP).with_session();
+    let pid = device.service_pid();
+    let purges = || trace.events_of(pid).iter().filter(|event| *event == "B|P|purge").count();
+    let descriptor = Descriptor::region(16 * BYTES).with_flags(PURGEABLE);
+    let handle = client.allocate_one(&descriptor).handle;
+    client.ask(Ask::Purge(Purge::Region(handle, 0))).unwrap();
+    // Nobody wrote it: there is nothing to be had.
+    assert_eq!(client.count(Ask::Trim), 0);
+    assert!(trace.events_of(pid).iter().any(|event| event == "B|P|trim"), "it is traced");
+    assert_eq!(purges(), 0);
+    client.ask(Ask::Purge(Purge::Fill(handle, 0..16, 1))).unwrap();
+    assert_eq!(client.count(Ask::Trim), 16 * BYTES as usize);
+    let events = trace.events_of(pid);
+    let began = events.iter().position(|event| event == "B|P|purge");
+    let ended = began.and_then(|began| events[began..].iter().position(|event| event == "E|P"));
+    assert!(ended.is_some(), "{events:?}");
+    assert_eq!(purges(), 1);
 }
