@@ -185,9 +185,9 @@ interface IAllocatorSession {
     ReattachResult[] reattach(in ReattachEntry[] entries);
 
     /**
-     * Makes a pool: buffers that processes hand to each other without calling the service. The pool
-     * is charged to this session, with its pages, which count as one buffer more, and ends with this
-     * session or by leavePool. Its buffers are not in the session's list.
+     * Makes a pool: buffers that processes hand to each other without calling the service. Its
+     * buffers are charged to this session; its pages, which count as one buffer more, to the uid
+     * alone. It ends with this session or by leavePool. Its buffers are not in the session's list.
      *
      * @param descriptor what each slot is; the same for all.
      * @param options how many slots and participants.
