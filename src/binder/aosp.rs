@@ -64,6 +64,11 @@ pub fn wait_for_interface<T: FromIBinder + ?Sized>(name: &str) -> Result<Strong<
     Ok(binder::wait_for_interface(name)?)
 }
 
+/// The instances of an interface that the device declares: of `a.b.IC/default` the word `default`.
+pub fn instances(interface: &str) -> Result<Vec<String>> {
+    Ok(binder::get_declared_instances(interface)?)
+}
+
 /// The exception of [`service_error`].
 pub const SERVICE_SPECIFIC: ExceptionCode = ExceptionCode::SERVICE_SPECIFIC;
 

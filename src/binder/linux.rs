@@ -156,6 +156,23 @@ pub fn wait_for_interface<T: FromIBinder + ?Sized>(name: &str) -> Result<Strong<
     }
 }
 
+/// The instances of an interface that are there: of `a.b.IC/default` the word `default`. Nothing is
+/// declared on Linux; these are registered.
+pub fn instances(interface: &str) -> Result<Vec<String>> {
+    match transport::current() {
+        Transport::Kernel => {
+            transport::init_kernel()?;
+            let instance =
+                |name: &String| name.strip_prefix(interface)?.strip_prefix('/').map(str::to_owned);
+            Ok(hub::list_services(hub::DUMP_FLAG_PRIORITY_ALL)
+                .iter()
+                .filter_map(instance)
+                .collect())
+        }
+        Transport::Rpc(directory) => Ok(rpc::instances(directory, interface)?),
+    }
+}
+
 /// The exception of [`service_error`].
 pub const SERVICE_SPECIFIC: ExceptionCode = ExceptionCode::ServiceSpecific;
 

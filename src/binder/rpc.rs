@@ -162,6 +162,25 @@ pub(crate) fn wait_and_connect<T: FromIBinder + ?Sized>(
     }
 }
 
+/// The instances of an interface that have sockets.
+pub(crate) fn instances(directory: &Path, interface: &str) -> std::io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        // The first service makes it.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let file = entry?.file_name();
+        let name = file.to_str().and_then(|name| name.strip_suffix(".sock"));
+        let instance = name.and_then(|name| name.strip_prefix(interface)?.strip_prefix('_'));
+        found.extend(instance.map(str::to_owned));
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// Asks the service of this name for its dump.
 pub(crate) fn dump(
     directory: &Path,
@@ -177,6 +196,20 @@ pub(crate) fn dump(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_instances_of_an_interface_are_those_with_sockets() {
+        let folder = std::env::temp_dir().join(format!("berth-instances-{}", std::process::id()));
+        assert!(instances(&folder, "a.b.IC").unwrap().is_empty(), "no folder, no instance");
+        fs::create_dir(&folder).unwrap();
+        for name in ["a.b.IC/two", "a.b.IC/one", "a.b.ICD/default", "a.b.ID/default"] {
+            fs::write(socket(&folder, name), "").unwrap();
+        }
+        fs::write(folder.join("a.b.IC_three"), "").unwrap();
+        let found = instances(&folder, "a.b.IC").unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(found, ["one", "two"]);
+    }
 
     #[test]
     fn every_name_has_a_socket_of_its_own() {

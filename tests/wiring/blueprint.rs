@@ -44,6 +44,14 @@ impl Module {
         self.value(property) == Some(&Value::Boolean(true))
     }
 
+    /// A boolean, if it is said.
+    pub fn boolean(&self, property: &str) -> Option<bool> {
+        match self.value(property)? {
+            Value::Boolean(value) => Some(*value),
+            other => panic!("{}: {property} is {other:?}", self.name()),
+        }
+    }
+
     /// A list, joined with those of the defaults as Soong does.
     pub fn list(&self, property: &str) -> BTreeSet<String> {
         let lists = std::iter::once(&self.own).chain(&self.defaults);

@@ -14,3 +14,4 @@ mod policy;
 mod repository;
 mod soong;
 mod vintf;
+mod vts;

@@ -37,7 +37,7 @@ const OF_THE_PLATFORM: &[&str] = &[
 ];
 
 /// Those that only tests may link, which are no modules of the vendor.
-const OF_THE_PLATFORM_FOR_TESTS: &[&str] = &["libproptest"];
+const OF_THE_PLATFORM_FOR_TESTS: &[&str] = &["liblibtest_mimic", "libproptest"];
 
 /// What nix has in Android 14 QPR3 (external/rust/crates/nix/Android.bp): later ones have more, as
 /// inotify from 16 on.
@@ -66,7 +66,7 @@ const DOOR: &str = "hal_binder";
 const DOOR_UNDER_SOONG: &str = "aosp.rs";
 
 /// The module of a crate, where its name is not `lib` and the crate's.
-fn soong_name(name: &str) -> String {
+pub fn soong_name(name: &str) -> String {
     match name {
         "binder" => "libbinder_rs".into(),
         "log" => "liblog_rust".into(),
@@ -120,7 +120,7 @@ impl DeviceTarget {
 }
 
 /// The workspace, without its dependencies: this needs no network.
-fn workspace() -> Metadata {
+pub fn workspace() -> Metadata {
     let mut command = MetadataCommand::new();
     command.manifest_path(root().join("Cargo.toml")).no_deps();
     command.other_options(["--offline".to_string()]).exec().unwrap()
@@ -162,7 +162,7 @@ fn crate_name(target: &Target) -> String {
 }
 
 /// The crates that a package depends on when it is built for Android.
-fn dependencies(package: &Package, with_dev: bool) -> BTreeSet<String> {
+pub fn dependencies(package: &Package, with_dev: bool) -> BTreeSet<String> {
     let android: Vec<Cfg> = ["unix", "target_os=\"android\"", "target_family=\"unix\""]
         .iter()
         .map(|cfg| Cfg::from_str(cfg).unwrap())
@@ -184,7 +184,7 @@ fn dependencies(package: &Package, with_dev: bool) -> BTreeSet<String> {
 }
 
 /// The files that a crate root reaches by `mod name;`, itself included; paths from the root.
-fn sources(file: &Path) -> Vec<PathBuf> {
+pub fn sources(file: &Path) -> Vec<PathBuf> {
     let folder = file.parent().unwrap();
     let inner = match file.file_stem().unwrap().to_str().unwrap() {
         "lib" | "main" | "mod" | "aosp" | "linux" => folder.to_path_buf(),
@@ -202,20 +202,24 @@ fn sources(file: &Path) -> Vec<PathBuf> {
 }
 
 /// A Rust file without its comment lines.
-fn read_code(path: impl AsRef<Path>) -> String {
+pub fn read_code(path: impl AsRef<Path>) -> String {
     let is_code = |line: &&str| !line.trim_start().starts_with("//");
     read(path).lines().filter(is_code).map(|line| format!("{line}\n")).collect()
 }
 
 /// What a list lacks and what it has too much, in words; nothing if it is as needed.
-fn difference(what: &str, listed: &BTreeSet<String>, needed: &BTreeSet<String>) -> Option<String> {
+pub fn difference(
+    what: &str,
+    listed: &BTreeSet<String>,
+    needed: &BTreeSet<String>,
+) -> Option<String> {
     let missing: Vec<_> = needed.difference(listed).collect();
     let needless: Vec<_> = listed.difference(needed).collect();
     (listed != needed).then(|| format!("{what}: missing {missing:?}, needless {needless:?}"))
 }
 
 /// Whether code names a crate in a path.
-fn mentions(code: &str, name: &str) -> bool {
+pub fn mentions(code: &str, name: &str) -> bool {
     Regex::new(&format!(r"(?m)(?:^|[^\w:.]|[^:]::){name}::|\buse {name};")).unwrap().is_match(code)
 }
 

@@ -31,6 +31,7 @@ mod stages;
 mod suite;
 mod tools;
 mod vm;
+mod vts;
 mod workspace;
 
 /// Builds, boots, tests and demonstrates Berth on a plain Linux machine.

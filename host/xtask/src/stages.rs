@@ -18,7 +18,7 @@ use crate::lane::{self, Choice, Kind, Lane, Machine};
 use crate::report::{Report, Tally};
 use crate::vm::{self, Prepared};
 use crate::workspace::{self, Executable, GUEST_TARGET};
-use crate::{aidl, libgbinder, libtest, machine, process};
+use crate::{aidl, libgbinder, libtest, machine, process, vts};
 
 /// How long the tests of one stage may take on one lane.
 const LANE_TIMEOUT: Duration = Duration::from_secs(1200);
@@ -97,6 +97,10 @@ pub fn run(options: &Options) -> Result<u8> {
                 drivers_in_the_vm(lane, vm, &options.filter)
             });
         }
+        staged(&format!("VTS, lane {}", lane.name), Some(lane), &|| match &lane.kind {
+            Kind::Host => vts::on_this_machine(&options.filter),
+            Kind::Vm(vm) => vts::in_the_vm(lane, vm, &options.filter),
+        });
         staged(&format!("end-to-end, lane {}", lane.name), Some(lane), &|| match &lane.kind {
             Kind::Host => on_this_machine(lane, &options.filter),
             Kind::Vm(vm) => in_the_vm(lane, vm, &options.filter),
@@ -185,7 +189,7 @@ fn in_the_vm(lane: Lane, vm: &Machine, filter: &[String]) -> Result<Tally> {
 }
 
 /// Boots a payload whose command runs the tests, and reads what they say.
-fn run_in_the_vm(
+pub fn run_in_the_vm(
     prepared: &Prepared,
     mut payload: Payload,
     tests: &[Executable],
@@ -225,7 +229,7 @@ fn guest_path(test: &Executable) -> String {
 }
 
 /// What the guest runs: every test program, whatever becomes of the others.
-fn script(lane: Lane, vm: &Machine, tests: &[Executable], options: &[String]) -> String {
+pub fn script(lane: Lane, vm: &Machine, tests: &[Executable], options: &[String]) -> String {
     let without: Vec<&str> = vm.without.iter().copied().map(Facility::name).collect();
     let arguments: Vec<String> = options.iter().map(|word| process::quoted(word)).collect();
     let arguments = arguments.join(" ");
