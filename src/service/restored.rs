@@ -81,16 +81,19 @@ impl Known {
         owner: i64,
         presented: &mut Presented,
     ) -> Result<Back, Refusal> {
-        let void = self.replace(mark, owner)?;
+        let void = self.void(mark, owner)?;
         let nothing = || Refusal::Internal(format!("nothing was presented as buffer {owner}"));
         let Some(memory) = self.find(owner) else {
             let memory = presented.restore(true).ok_or_else(nothing)?;
-            self.note(mark, owner, &memory);
+            self.note(mark, owner, &memory, void.as_deref());
             return Ok(Back { memory, new: true, void });
         };
         let charge = presented.charge.take().ok_or_else(nothing)?;
         match memory.adopt(charge) {
-            Ok(_) => Ok(Back { memory, new: false, void }),
+            Ok(_) => {
+                self.note(mark, owner, &memory, void.as_deref());
+                Ok(Back { memory, new: false, void })
+            }
             Err(_) => Err(Refusal::AlreadyAttached(format!("buffer {owner}"))),
         }
     }
@@ -109,9 +112,9 @@ impl Known {
         let back = match self.find(owner) {
             Some(memory) => Back { memory, new: false, void: None },
             None => {
-                let void = self.replace(mark, owner)?;
+                let void = self.void(mark, owner)?;
                 let Some(memory) = presented.restore(false) else { return Ok(None) };
-                self.note(mark, owner, &memory);
+                self.note(mark, owner, &memory, void.as_deref());
                 Back { memory, new: true, void }
             }
         };
@@ -126,23 +129,24 @@ impl Known {
         self.by_owner.get(&owner).and_then(Weak::upgrade)
     }
 
-    /// Refuses an owner after whom there was another; one before whom there was another takes his
-    /// place.
-    fn replace(&mut self, mark: Identity, owner: i64) -> Result<Option<Arc<Memory>>, Refusal> {
+    /// Refuses an owner after whom there was another; of one before whom there was another it says
+    /// what that one has in the books.
+    fn void(&self, mark: Identity, owner: i64) -> Result<Option<Arc<Memory>>, Refusal> {
         let Some(&latest) = self.latest.get(&mark) else { return Ok(None) };
         match self.find(latest) {
             Some(_) if latest > owner => Err(Refusal::AlreadyAttached(format!(
                 "the memory of buffer {owner} became buffer {latest}"
             ))),
-            Some(void) if latest < owner => {
-                self.by_owner.remove(&latest);
-                Ok(Some(void))
-            }
+            void if latest < owner => Ok(void),
             _ => Ok(None),
         }
     }
 
-    fn note(&mut self, mark: Identity, owner: i64, memory: &Arc<Memory>) {
+    /// Notes whose memory it is now, and no longer.
+    fn note(&mut self, mark: Identity, owner: i64, memory: &Arc<Memory>, void: Option<&Memory>) {
+        if let Some(void) = void {
+            self.by_owner.remove(&void.owner);
+        }
         if self.by_owner.len() >= self.sweep_at {
             self.by_owner.retain(|_, memory| memory.strong_count() > 0);
             let known = &self.by_owner;

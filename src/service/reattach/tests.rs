@@ -487,6 +487,18 @@ fn the_receipt_of_a_former_owner_of_the_memory_is_void() {
     assert_eq!(own(5).map(drop).unwrap_err().code(), AllocatorError::ALREADY_ATTACHED);
     service.strike_out(second.void);
     assert_eq!(bytes_of(&service, OWNER), PAGE, "paid for once");
+    // One who takes part in what a third made of it comes before that one.
+    let (mark, former) = holding(12);
+    let mut presented = Presented { former: Some(former), charge: None };
+    let (place, token) = (Place { session: 1, buffer: 13 }, Taken { reads_only: false, token: 1 });
+    let mut take = || service.restored.known().take(mark, 12, place, token, &mut presented);
+    assert!(take().unwrap().is_none(), "nobody pays");
+    presented.charge = Some(service.accounts.admit_within_limits(TAKER, PAGE, 1, 1).unwrap());
+    let mut take = || service.restored.known().take(mark, 12, place, token, &mut presented);
+    let third = take().unwrap().unwrap();
+    assert!(Arc::ptr_eq(third.void.as_ref().unwrap(), &second.memory), "it is struck out");
+    service.strike_out(third.void);
+    assert_eq!((bytes_of(&service, OWNER), bytes_of(&service, TAKER)), (0, PAGE));
 }
 
 #[test]
