@@ -150,10 +150,14 @@ impl Look {
         };
         let none = || Refusal::NotTheMemory(format!("{} bytes in chunks of {chunk}", self.bytes));
         let chunks = Chunks::of(self.bytes, chunk).ok_or_else(none)?;
+        if !AccessMode::of(block.as_fd()).map_err(refuse)?.writes {
+            let message = "a control block that may not be written".to_owned();
+            return Err(Refusal::NotTheMemory(message));
+        }
         let block = Memfd::adopt(block.as_fd()).map_err(refuse)?;
         let bytes = chunks.block_bytes();
         let of_block = Look { bytes, reads_only: false }.mark(block.as_fd())?;
-        let region = Purgeable::adopt(memfd, block, chunks).map_err(refuse)?;
+        let region = Purgeable::adopt(memfd, block, chunks);
         let held = Some(HeapMemory::Purgeable(Arc::new(region)));
         Ok(Proof { marks: (mark, Some(of_block)), held, sealed, exporter: None })
     }

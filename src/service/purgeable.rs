@@ -70,27 +70,22 @@ impl Purgeable {
         })
     }
 
-    /// Takes a region of the service before this one. Which session had which number nobody knows
-    /// any more: none is given out again, so that nobody unpins what another needs.
-    pub(crate) fn adopt(
-        memfd: Memfd,
-        block: Memfd,
-        chunks: Chunks,
-    ) -> Result<Purgeable, KernelError> {
-        let region = Purgeable {
+    /// Takes what may be a region of the service before this one, and does nothing to it. Which session
+    /// had which number nobody knows any more: none is given out again, so that nobody unpins what
+    /// another needs.
+    pub(crate) fn adopt(memfd: Memfd, block: Memfd, chunks: Chunks) -> Purgeable {
+        Purgeable {
             memfd,
             block,
             chunks,
             seats: Mutex::new([Seat::Former; Pinner::COUNT]),
             stuck: AtomicBool::new(false),
             charge: OnceLock::new(),
-        };
-        region.end_purges()?;
-        Ok(region)
+        }
     }
 
     /// Ends what a service that died was about to purge: whoever wants to pin it waits.
-    fn end_purges(&self) -> Result<(), KernelError> {
+    pub(crate) fn end_purges(&self) -> Result<(), KernelError> {
         let words = self.words()?.unwrap_or_default();
         let mut block = None;
         for (chunk, word) in (0..).zip(words) {

@@ -85,11 +85,11 @@ impl Service {
         let mut presented = Presented { former: Some(former), charge: Some(charge) };
         let back = self.restored.known().own(mark, claim.owner, &mut presented)?;
         drop(presented);
-        self.strike_out(back.void);
+        self.strike_out(back.void.as_ref());
         if !back.new {
             self.reclaimer.forget(&back.memory);
         }
-        self.purge_again(session.uid, &back.memory);
+        self.purge_again(session.uid, &back);
         if let Err(refusal) = room.fill(std::iter::once((claim.id, back.memory.clone()))) {
             let holding = Holding { memory: back.memory, role: Role::Owner(Vec::new()) };
             self.let_go(session.id, vec![(claim.id, holding)], false);
@@ -112,8 +112,8 @@ impl Service {
         let mut presented = Presented { former, charge: None };
         let back = self.find_or_present(session.uid, claim, mark, place, taken, &mut presented)?;
         drop(presented);
-        self.strike_out(back.void);
-        self.purge_again(session.uid, &back.memory);
+        self.strike_out(back.void.as_ref());
+        self.purge_again(session.uid, &back);
         let holding = Holding { memory: back.memory.clone(), role: Role::Taker(taken) };
         let taken = session.take(claim.id, holding);
         if taken.is_err() {
@@ -128,10 +128,16 @@ impl Service {
         taken
     }
 
-    /// Lets the purger know of a region that came back. One for which there are too many chunks by now
-    /// stays, and is not purged.
-    fn purge_again(&self, uid: u32, memory: &Memory) {
-        let Some(region) = memory.purgeable() else { return };
+    /// Lets the purger know of a region that came back, whose purges of before are ended first: from
+    /// then on they are the purger's. A region for which there are too many chunks by now stays, and is
+    /// not purged.
+    fn purge_again(&self, uid: u32, back: &Back) {
+        let Some(region) = back.memory.purgeable() else { return };
+        if back.new {
+            if let Err(error) = region.end_purges() {
+                log::warn!("a region that came back has chunks that cannot be pinned: {error}");
+            }
+        }
         if let Err(refusal) = self.purger.register(uid, region) {
             log::warn!("a region that came back is not purged: {refusal}");
         }
@@ -201,12 +207,12 @@ impl Service {
     }
 
     /// Strikes memory out of the books that has had an owner since.
-    fn strike_out(&self, void: Option<Arc<Memory>>) {
+    fn strike_out(&self, void: Option<&Arc<Memory>>) {
         let Some(memory) = void else { return };
         log::warn!("buffer {} was presented with a void receipt; it is struck out", memory.owner);
         memory.waive();
         for session in self.sessions() {
-            let held = session.get(memory.owner).is_ok_and(|it| Arc::ptr_eq(&it.memory, &memory));
+            let held = session.get(memory.owner).is_ok_and(|it| Arc::ptr_eq(&it.memory, memory));
             if held {
                 // The session may have freed it, or ended, since.
                 if let Ok(removed) = session.remove(&[memory.owner]) {

@@ -4,7 +4,7 @@
 //! Services that follow one another, and clients that present what they have, or what they have not.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -318,7 +318,6 @@ fn every_hostile_entry_is_refused_by_its_own_error_and_leaves_nothing() {
     let (socket, peer) = UnixStream::pair().unwrap();
     let foreign = Memfd::create("a region", PAGE).unwrap();
     let reader = File::open(format!("/proc/self/fd/{}", {
-        use std::os::fd::AsRawFd;
         kept.fd.as_raw_fd()
     }));
     let with_fd = |fd| ReattachEntry { fd, ..kept.entry() };
@@ -485,7 +484,7 @@ fn the_receipt_of_a_former_owner_of_the_memory_is_void() {
     let second = own(9).map_err(drop).unwrap();
     assert!(Arc::ptr_eq(second.void.as_ref().unwrap(), &first.memory), "it is struck out");
     assert_eq!(own(5).map(drop).unwrap_err().code(), AllocatorError::ALREADY_ATTACHED);
-    service.strike_out(second.void);
+    service.strike_out(second.void.as_ref());
     assert_eq!(bytes_of(&service, OWNER), PAGE, "paid for once");
     // One who takes part in what a third made of it comes before that one.
     let (mark, former) = holding(12);
@@ -497,7 +496,7 @@ fn the_receipt_of_a_former_owner_of_the_memory_is_void() {
     let mut take = || service.restored.known().take(mark, 12, place, token, &mut presented);
     let third = take().unwrap().unwrap();
     assert!(Arc::ptr_eq(third.void.as_ref().unwrap(), &second.memory), "it is struck out");
-    service.strike_out(third.void);
+    service.strike_out(third.void.as_ref());
     assert_eq!((bytes_of(&service, OWNER), bytes_of(&service, TAKER)), (0, PAGE));
 }
 
@@ -532,7 +531,15 @@ fn a_purgeable_region_comes_back_with_its_pins_and_what_was_half_purged_is_gone(
     let other = Memfd::create("another", PAGE).unwrap();
     let with =
         |block: BorrowedFd<'_>| ReattachEntry { secondFd: Some(descriptor(block)), ..kept.entry() };
+    // Nothing is written to memory that is not proven to be a block of this client's.
+    let purging = ChunkState::Purging.word().to_ne_bytes();
+    other.write_at(0, &purging).unwrap();
     assert_eq!(code(present(&next, &again, with(other.as_fd()))), AllocatorError::BAD_RECEIPT);
+    let mut there = [0; 4];
+    other.read_at(0, &mut there).unwrap();
+    assert_eq!(there, purging);
+    let reader = File::open(format!("/proc/self/fd/{}", block_fd.as_raw_fd())).unwrap();
+    assert_eq!(code(present(&next, &again, with(reader.as_fd()))), AllocatorError::NOT_THE_MEMORY);
     present(&next, &again, with(block_fd.as_fd())).unwrap();
     assert_eq!(block.state(3).unwrap(), ChunkState::Empty);
     assert_eq!(next.purger.trim_of_uid(OWNER), 2 * PAGE);
