@@ -318,11 +318,12 @@ impl Service {
         self.give_up_of_pool(pool, buffers);
     }
 
-    /// Gives up buffers of a pool as if its creator had freed them.
+    /// Gives up buffers of a pool as if its creator had freed them, or, when its session has ended, as
+    /// what it held.
     fn give_up_of_pool(&self, pool: &Pool, buffers: Withdrawn) {
         if !buffers.is_empty() {
             pool.owner.give_back(&buffers);
-            self.let_go(pool.owner.id, buffers, true);
+            self.let_go(pool.owner.id, buffers, pool.owner.is_open());
         }
     }
 }

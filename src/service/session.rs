@@ -138,6 +138,11 @@ impl Session {
         self.with_open(|table| Ok(table.held))
     }
 
+    /// Whether it has not ended.
+    pub(crate) fn is_open(&self) -> bool {
+        lock(&self.table).open
+    }
+
     /// Takes room for a batch before the kernel is asked for it.
     pub(crate) fn reserve(&self, buffers: u64, bytes: u64) -> Result<Room<'_>, Refusal> {
         self.with_open(|table| {

@@ -3,9 +3,11 @@
 
 //! Pools in the books of the service; what participants do with them is tested where it is done.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use berth_kernel::mapping::{Mapping, ReadWrite};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     AllocatorError::AllocatorError, BufferShape::BufferShape,
     IAllocatorCallback::BnAllocatorCallback, IAllocatorCallback::IAllocatorCallback,
@@ -96,6 +98,28 @@ fn a_session_takes_its_pools_and_its_parts_along() {
     assert_eq!(service.accounts.live().buffers, 0);
     let refused = service.create_pool(&owner, &region(), &options(1)).map(drop);
     assert_eq!(refused, Err(Refusal::SessionClosed));
+}
+
+#[test]
+fn the_slots_of_a_pool_are_revoked_when_its_creator_ends_and_was_to_take_them_along() {
+    let service = service();
+    let (owner, other) = (session(&service, OWNER), session(&service, OTHER));
+    let revocable = BufferDescriptor { flags: AllocationFlag::REVOKE_ON_DEATH.0, ..region() };
+    let pool = service.create_pool(&owner, &revocable, &options(1)).unwrap();
+    let token = service.share_pool(&owner, pool.id, permit(Access::READ_WRITE)).unwrap();
+    let joined = service.join_pool(&other, OTHER, &token).unwrap();
+    let slot = joined.slots[0].buffer.fd.as_ref().unwrap();
+    let mapping: Mapping<ReadWrite> = Mapping::new(slot.as_ref().as_fd(), 4096).unwrap();
+    mapping.write(0, b"contents").unwrap();
+    let seen = || {
+        let mut seen = [0; 8];
+        mapping.read(0, &mut seen).unwrap();
+        seen
+    };
+    service.end_session(owner.id, Cause::Died);
+    while seen() != [0; 8] {
+        std::thread::yield_now();
+    }
 }
 
 #[test]

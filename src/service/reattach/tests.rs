@@ -317,9 +317,7 @@ fn every_hostile_entry_is_refused_by_its_own_error_and_leaves_nothing() {
     let session = session(&service, OWNER);
     let (socket, peer) = UnixStream::pair().unwrap();
     let foreign = Memfd::create("a region", PAGE).unwrap();
-    let reader = File::open(format!("/proc/self/fd/{}", {
-        kept.fd.as_raw_fd()
-    }));
+    let reader = File::open(format!("/proc/self/fd/{}", { kept.fd.as_raw_fd() }));
     let with_fd = |fd| ReattachEntry { fd, ..kept.entry() };
     let with_info = |info| ReattachEntry { info, ..kept.entry() };
     let info = || kept.info.clone();
