@@ -193,7 +193,7 @@ impl Service {
         // A session or a pool that is full or closed does not use the token up.
         session.held()?;
         self.pools.check_room(session.id)?;
-        self.pools.tokens.peek(token, caller_uid)?.check_seats()?;
+        self.pools.tokens.peek(token, caller_uid)?.0.check_seats()?;
         let (pool, taken) = self.pools.tokens.redeem(token, caller_uid)?;
         let access = if taken.reads_only { Access::READ_ONLY } else { Access::READ_WRITE };
         self.take_part(session, &pool, access)

@@ -444,21 +444,20 @@ impl Service {
         caller_uid: u32,
         token: &[u8; 16],
     ) -> Result<(i64, Holding), Refusal> {
-        // A session that is full or closed does not use the token up.
+        // A session that is full or closed does not use the token up, nor do too many that pin.
         session.check_room()?;
-        let (memory, taken) = self.tokens.redeem(token, caller_uid)?;
-        // What is sealed is read by all.
-        let taken = Taken { reads_only: taken.reads_only || memory.is_sealed(), ..taken };
         let place = Place { session: session.id, buffer: self.new_id() };
-        if !memory.join(place, taken.token) {
+        let (memory, taken) = self.tokens.peek(token, caller_uid)?;
+        if let (Some(region), false) = (memory.purgeable(), taken.reads_only) {
+            region.seat(place).ok_or(Refusal::TooManyPinners)?;
+        }
+        let redeemed = self.tokens.redeem(token, caller_uid);
+        if redeemed.is_err() || !memory.join(place, taken.token) {
+            self.leave(&memory, place);
             return Err(Refusal::BadToken);
         }
-        if let (Some(region), false) = (memory.purgeable(), taken.reads_only) {
-            if region.seat(place).is_none() {
-                memory.leave(place);
-                return Err(Refusal::TooManyPinners);
-            }
-        }
+        // What is sealed is read by all.
+        let taken = Taken { reads_only: taken.reads_only || memory.is_sealed(), ..taken };
         let holding = Holding { memory, role: Role::Taker(taken) };
         if let Err(refusal) = session.take(place.buffer, holding.clone()) {
             self.leave(&holding.memory, place);

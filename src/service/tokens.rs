@@ -167,8 +167,12 @@ impl<T: Shared> Tokens<T> {
     }
 
     /// What a token is for, without using it.
-    pub(crate) fn peek(&self, token: &[u8; 16], caller_uid: u32) -> Result<Arc<T>, Refusal> {
-        self.open(token, caller_uid, 0).map(|(what, _)| what)
+    pub(crate) fn peek(
+        &self,
+        token: &[u8; 16],
+        caller_uid: u32,
+    ) -> Result<(Arc<T>, Taken), Refusal> {
+        self.open(token, caller_uid, 0)
     }
 
     fn open(
