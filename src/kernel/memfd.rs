@@ -34,6 +34,9 @@ pub const FUTURE_WRITE_SEAL: SealFlag = SealFlag::from_bits_retain(0x10);
 /// `F_SETSIG` (`include/uapi/asm-generic/fcntl.h`): which signal tells that a lease is broken.
 const SET_SIGNAL: c_int = 10;
 
+/// The unit of `st_blocks` (stat(3type)).
+const BLOCK_BYTES: u64 = 512;
+
 /// How often it is tried to open what somebody has a lease on.
 const MOST_RETRIES: usize = 100;
 
@@ -145,6 +148,14 @@ impl Memfd {
         // SAFETY: the descriptor is open as long as its owner is; the rest are numbers.
         let punched = unsafe { libc::fallocate(self.fd.as_raw_fd(), hole, start, length) };
         Errno::result(punched).map(|_| ()).map_err(refuse)
+    }
+
+    /// The bytes of its pages that are there, in memory or in the swap (`st_blocks`, which
+    /// `mm/shmem.c` counts by the page).
+    pub fn taken_bytes(&self) -> Result<u64, KernelError> {
+        let status = fstat(self.fd.as_raw_fd())
+            .map_err(KernelError::context(|| "ask how much a memfd takes".to_owned()))?;
+        Ok(u64::try_from(status.st_blocks).unwrap_or(0).saturating_mul(BLOCK_BYTES))
     }
 
     /// A second descriptor that reads and writes.

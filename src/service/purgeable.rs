@@ -41,6 +41,8 @@ pub(crate) struct Purgeable {
     stuck: AtomicBool,
     /// What its chunks count against its owner's limit.
     pub(crate) charge: OnceLock<ChunkCharge>,
+    /// The purger was told that a session left, and has not looked yet.
+    pub(crate) looks_pending: AtomicBool,
 }
 
 /// A chunk that nobody pinned when it was looked at.
@@ -67,6 +69,7 @@ impl Purgeable {
             seats: Mutex::new([Seat::Free; Pinner::COUNT]),
             stuck: AtomicBool::new(false),
             charge: OnceLock::new(),
+            looks_pending: AtomicBool::new(false),
         })
     }
 
@@ -81,6 +84,7 @@ impl Purgeable {
             seats: Mutex::new([Seat::Former; Pinner::COUNT]),
             stuck: AtomicBool::new(false),
             charge: OnceLock::new(),
+            looks_pending: AtomicBool::new(false),
         }
     }
 
@@ -205,13 +209,18 @@ impl Purgeable {
         PurgeBlock::map(self.block.as_fd(), &self.chunks)
     }
 
-    /// Takes the memory of a chunk, if nobody pinned it since it was looked at. Answers its bytes.
+    /// Takes the memory of a chunk, if nobody pinned it since it was looked at. Answers the bytes that
+    /// were given back: none if nobody had touched it, whatever was said of it. A page in the swap
+    /// counts as one in memory.
     pub(crate) fn purge(&self, block: &PurgeBlock, unpinned: &Unpinned) -> u64 {
         let range = self.chunks.bytes_of(unpinned.chunk);
         let bytes = range.end.saturating_sub(range.start);
+        let taken = || self.memfd.taken_bytes().unwrap_or(0);
+        let before = taken();
         let punched = block.purge(unpinned.chunk, unpinned.word, || self.memfd.punch_range(range));
         match punched {
-            Ok(Some(Ok(()))) => bytes,
+            // Others may touch pages of it meanwhile, or give them back.
+            Ok(Some(Ok(()))) => before.saturating_sub(taken()).min(bytes),
             Ok(Some(Err(error))) => {
                 if !self.stuck.swap(true, Ordering::Relaxed) {
                     log::warn!("a purgeable region is left alone: {error}");

@@ -36,7 +36,7 @@ const PART: usize = 256;
 struct Work {
     /// Bytes that are wanted.
     wanted: u64,
-    /// Regions with sessions that left them; each is here at most once a session.
+    /// Regions with sessions that left them, each once until it is looked at.
     left: Vec<Weak<Purgeable>>,
     ended: bool,
 }
@@ -134,10 +134,9 @@ impl Purger {
         lock(&self.charged).values().fold(0, |sum, own| own.bytes.saturating_add(sum))
     }
 
-    /// Bytes of the chunks that nobody pins now.
+    /// Bytes of the chunks that nobody pins now, as far as they take memory.
     pub(crate) fn unpinned_bytes(&self) -> u64 {
-        let bytes = self.candidates(None).into_iter().map(|candidate| candidate.bytes);
-        bytes.fold(0, u64::saturating_add)
+        there(&self.candidates(None))
     }
 
     /// Asks the thread to take so many bytes, if there are so many.
@@ -153,15 +152,16 @@ impl Purger {
 
     /// Asks the thread to take away the pins of sessions that left a region.
     pub(crate) fn look_who_left(&self, region: &Arc<Purgeable>) {
-        lock(&self.work).left.push(Arc::downgrade(region));
-        self.news.notify_one();
+        if !region.looks_pending.swap(true, Ordering::AcqRel) {
+            lock(&self.work).left.push(Arc::downgrade(region));
+            self.news.notify_one();
+        }
     }
 
     /// Takes so many bytes there and then, or nothing if there are not so many.
     pub(crate) fn make_room(&self, bytes: u64) -> u64 {
         let candidates = self.candidates(None);
-        let there = candidates.iter().fold(0u64, |sum, one| one.bytes.saturating_add(sum));
-        if there < bytes {
+        if there(&candidates) < bytes {
             return 0;
         }
         self.purge(candidates, bytes)
@@ -180,13 +180,20 @@ impl Purger {
 
     fn work(&self) {
         while let Some((left, wanted)) = self.await_work() {
-            for region in left.iter().filter_map(Weak::upgrade) {
-                report("the pins of a session that ended", region.forget_those_that_left());
-            }
             if wanted > 0 {
                 let bytes = self.purge(self.candidates(None), wanted);
                 log::debug!("purged {bytes} bytes of {wanted} that were wanted");
             }
+            self.forget_who_left(&left);
+        }
+    }
+
+    /// Takes away the pins of sessions that left these regions.
+    fn forget_who_left(&self, left: &[Weak<Purgeable>]) {
+        for region in left.iter().filter_map(Weak::upgrade) {
+            // Before: who leaves meanwhile has it looked at again.
+            region.looks_pending.store(false, Ordering::Release);
+            report("the pins of a session that ended", region.forget_those_that_left());
         }
     }
 
@@ -263,6 +270,21 @@ impl Purger {
         self.purged.fetch_add(gone, Ordering::Relaxed);
         gone
     }
+}
+
+/// The bytes that would be given back, at most: a client may have said of chunks that something is in
+/// them that it never touched.
+fn there(candidates: &[Candidate]) -> u64 {
+    let mut of_region: HashMap<*const Purgeable, (u64, &Weak<Purgeable>)> = HashMap::new();
+    for one in candidates {
+        let (bytes, _) = of_region.entry(one.region.as_ptr()).or_insert((0, &one.region));
+        *bytes = bytes.saturating_add(one.bytes);
+    }
+    let there = |(bytes, region): (u64, &Weak<Purgeable>)| {
+        let taken = region.upgrade().and_then(|region| region.memfd().taken_bytes().ok());
+        taken.unwrap_or(0).min(bytes)
+    };
+    of_region.into_values().map(there).fold(0, u64::saturating_add)
 }
 
 fn report(what: &str, result: Result<(), KernelError>) {

@@ -64,7 +64,7 @@ impl Gauge {
     /// How long a reading is good for while there is plenty.
     const MAX_AGE: Duration = Duration::from_millis(100);
     /// How long one is good to say what there is after a purge.
-    const MAX_PURGE: Duration = Duration::from_secs(1);
+    const MAX_PURGE: Duration = Duration::from_secs(10);
 
     /// Counts `asked` as taken; or the number of the reading that is too old, or too low, to say.
     fn take(&mut self, asked: u64, reserve: u64) -> Result<(), u64> {

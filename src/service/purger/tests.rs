@@ -203,6 +203,7 @@ proptest! {
     fn whatever_is_in_a_block_harms_no_other(words in prop::collection::vec(any::<u32>(), 64)) {
         let purger = purger();
         let hostile = Client::new(&purger, UID, 64);
+        hostile.memory.fill(0, 64 * PAGE as usize, 1).unwrap();
         let good = Client::new(&purger, OTHER_UID, 2);
         good.leave(0, 7, 0);
         good.leave(1, 7, 0);
@@ -224,4 +225,36 @@ proptest! {
         prop_assert_eq!(good.pin(1), Contents::Kept);
         prop_assert_eq!(good.pin(0), Contents::Purged);
     }
+}
+
+#[test]
+fn chunks_that_nobody_ever_touched_spare_nobody_elses() {
+    let purger = purger();
+    let hollow = Client::new(&purger, UID, 8);
+    for chunk in 0..8 {
+        hollow.pin(chunk);
+        hollow.block.set_filled(chunk, true).unwrap();
+        hollow.block.unpin(chunk, Pinner::OWNER, Priority::new(0).unwrap(), Stamp::now()).unwrap();
+    }
+    let honest = Client::new(&purger, OTHER_UID, 4);
+    (0..3).for_each(|chunk| honest.leave(chunk, 7, 0));
+    assert_eq!(purger.make_room(4 * PAGE), 0, "there are three pages");
+    assert_eq!(honest.left().len(), 3);
+    assert_eq!(purger.make_room(2 * PAGE), 2 * PAGE);
+    assert_eq!(honest.left().len(), 1);
+    assert_eq!(purger.trim_of_uid(UID), 0, "nothing was given back");
+    assert_eq!(purger.purged.load(Ordering::Relaxed), 2 * PAGE);
+}
+
+#[test]
+fn a_region_is_looked_at_once_however_many_left_it() {
+    let purger = purger();
+    let client = Client::new(&purger, UID, 1);
+    for _ in 0..1000 {
+        purger.look_who_left(&client.region);
+    }
+    assert_eq!(lock(&purger.work).left.len(), 1);
+    purger.forget_who_left(&[Arc::downgrade(&client.region)]);
+    purger.look_who_left(&client.region);
+    assert_eq!(lock(&purger.work).left.len(), 2, "who leaves from now on may not be seen");
 }

@@ -520,6 +520,8 @@ fn a_purgeable_region_comes_back_with_its_pins_and_what_was_half_purged_is_gone(
     for chunk in 1..4 {
         block.unpin(chunk, Pinner::OWNER, Priority::NORMAL, Stamp::now()).unwrap();
     }
+    let memory: Mapping<ReadWrite> = Mapping::new(kept.fd.as_fd(), 4 * PAGE).unwrap();
+    memory.fill(0, 4 * PAGE as usize, 1).unwrap();
     let words: Mapping<ReadWrite> = Mapping::new(block_fd.as_fd(), PAGE).unwrap();
     words.write(3 * 4, &ChunkState::Purging.word().to_ne_bytes()).unwrap();
 
