@@ -69,7 +69,7 @@ impl Held {
         let (device, inode) = self.identity_as_told();
         Info {
             id: self.id,
-            descriptor: self.kind.descriptor.clone(),
+            request: self.kind.descriptor.clone(),
             layout: self.kind.layout.clone(),
             device,
             inode,
@@ -151,7 +151,7 @@ impl Buffer {
         answer: AidlBuffer,
     ) -> Result<Buffer, Error> {
         let AidlBuffer { info, fd, secondFd: second, pinner } = answer;
-        let Info { id, descriptor, layout, flags, access, ownerId: owner_id, receipt, .. } = info;
+        let Info { id, request: descriptor, layout, flags, access, ownerId: owner_id, receipt, .. } = info;
         let kind = Arc::new(Kind { descriptor, layout });
         let parts = Parts { id, flags, access, fd, second, owner_id, receipt, pinner };
         Buffer::assemble(place, &kind, parts)

@@ -176,7 +176,7 @@ pub fn buffer(info: &BufferInfo, json: bool, out: &mut dyn Write) -> io::Result<
         out,
         "buffer {} {:?}: {} of heap {}{fallback}, inode {}{access}",
         info.id,
-        info.descriptor.name,
+        info.request.name,
         size(layout.allocationBytes.unsigned_abs()),
         layout.heap,
         info.inode
@@ -213,7 +213,7 @@ pub fn buffer_json(info: &BufferInfo) -> Value {
         .collect();
     json!({
         "id": info.id,
-        "name": info.descriptor.name,
+        "name": info.request.name,
         "size_bytes": layout.sizeBytes,
         "allocation_bytes": layout.allocationBytes,
         "heap": layout.heap,

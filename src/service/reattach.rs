@@ -253,7 +253,7 @@ impl Claim {
                 return Err(Refusal::BadReceipt(message));
             }
         };
-        let request = Arc::new(service.check(&info.descriptor)?);
+        let request = Arc::new(service.check(&info.request)?);
         let layout = &info.layout;
         let heap = service.heaps().of_name(&layout.heap).cloned().ok_or_else(|| {
             let name: String = layout.heap.chars().take(64).collect();

@@ -170,7 +170,7 @@ pub(crate) fn info(id: i64, holding: &Holding) -> Info {
     let (device, inode) = identity(memory.identity);
     Info {
         id,
-        descriptor: descriptor(&memory.request),
+        request: descriptor(&memory.request),
         layout: layout(memory),
         device,
         inode,

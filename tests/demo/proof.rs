@@ -22,7 +22,7 @@ pub fn of(buffer: &Buffer) -> Result<String> {
         info.device,
         info.inode
     );
-    let name = &info.descriptor.name;
+    let name = &info.request.name;
     let fd = buffer.as_fd();
     let found = DmaBufInfo::of(fd)?;
     if !info.layout.dmaBuf {

@@ -358,21 +358,21 @@ fn every_hostile_entry_is_refused_by_its_own_error_and_leaves_nothing() {
         (E::BAD_RECEIPT, "no id", with_info(Info { id: 0, ..info() })),
         (E::BAD_RECEIPT, "below zero", with_info(Info { ownerId: i64::MIN, ..info() })),
         (E::BAD_RECEIPT, "another's id", with_info(Info { id: other.info.id, ..info() })),
-        (E::BAD_RECEIPT, "a name", layout(|info| info.descriptor.name = "other".to_owned())),
-        (E::BAD_RECEIPT, "a usage", layout(|info| info.descriptor.usage = 3)),
-        (E::BAD_RECEIPT, "a flag", layout(|info| info.descriptor.flags = 1 << 3)),
+        (E::BAD_RECEIPT, "a name", layout(|info| info.request.name = "other".to_owned())),
+        (E::BAD_RECEIPT, "a usage", layout(|info| info.request.usage = 3)),
+        (E::BAD_RECEIPT, "a flag", layout(|info| info.request.flags = 1 << 3)),
         (E::BAD_RECEIPT, "a fallback", layout(|info| info.flags |= BufferInfo::FLAG_FALLBACK_HEAP)),
         (
             E::BAD_RECEIPT,
             "a shape",
-            layout(|info| info.descriptor.shape = BufferShape::LinearBytes(PAGE as i64)),
+            layout(|info| info.request.shape = BufferShape::LinearBytes(PAGE as i64)),
         ),
-        (E::BAD_DESCRIPTOR, "a name", layout(|info| info.descriptor.name = "a\0b".to_owned())),
+        (E::BAD_DESCRIPTOR, "a name", layout(|info| info.request.name = "a\0b".to_owned())),
         (
             E::TOO_LARGE,
             "a size",
             layout(|info| {
-                info.descriptor.shape = BufferShape::RegionBytes(i64::MAX);
+                info.request.shape = BufferShape::RegionBytes(i64::MAX);
             }),
         ),
         (E::BAD_ARGUMENT, "an access", with_info(Info { access: Access(7), ..info() })),
@@ -458,7 +458,7 @@ fn the_receipt_of_a_former_owner_of_the_memory_is_void() {
         );
         let Proof { marks, held, .. } = proof.unwrap();
         let former = Former {
-            request: Arc::new(before.check(&kept.info.descriptor).unwrap()),
+            request: Arc::new(before.check(&kept.info.request).unwrap()),
             heap: before.heaps().of_name("memfd").unwrap().clone(),
             held: held.unwrap(),
             identity: None,
@@ -573,8 +573,8 @@ proptest! {
             2 => info.receipt = receipt,
             3 => info.layout.allocationBytes = bytes,
             4 => info.flags = flags & !BufferInfo::FLAG_ZEROED & !BufferInfo::FLAG_SEALED,
-            5 => info.descriptor.usage = usage,
-            _ => info.descriptor.name = name,
+            5 => info.request.usage = usage,
+            _ => info.request.name = name,
         }
         let significant = BufferInfo::FLAG_ACQUIRED | BufferInfo::FLAG_FALLBACK_HEAP | BufferInfo::FLAG_RECYCLED;
         let same = Info { flags: kept.info.flags, ..info.clone() } == kept.info

@@ -121,11 +121,11 @@ pub fn forge(buffer: &Buffer, other: Option<&Buffer>, forgery: &Forgery) -> Resu
         Forgery::Pipe => fd = nix::unistd::pipe()?.0,
         Forgery::Lookalike => {
             let bytes = info.layout.allocationBytes.unsigned_abs();
-            fd = OwnedFd::from(Memfd::create(&info.descriptor.name, bytes)?);
+            fd = OwnedFd::from(Memfd::create(&info.request.name, bytes)?);
         }
         Forgery::Id(id) => (info.id, info.ownerId) = (*id, *id),
         Forgery::Receipt => info.receipt = !info.receipt,
-        Forgery::Name => info.descriptor.name.push('!'),
+        Forgery::Name => info.request.name.push('!'),
         Forgery::Owned => {
             info.flags &= !FLAG_ACQUIRED;
             info.id = info.ownerId;

@@ -280,7 +280,7 @@ impl Kept {
         let info = self.buffer.info();
         StormBuffer {
             id: info.id,
-            name: info.descriptor.name,
+            name: info.request.name,
             identity: (info.device.unsigned_abs(), info.inode.unsigned_abs()),
             bytes: info.layout.allocationBytes.unsigned_abs(),
             acquired: self.acquired,

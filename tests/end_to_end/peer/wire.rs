@@ -48,7 +48,7 @@ pub fn heap(heap: HeapInfo) -> HeapTold {
 
 /// What the service says of a buffer.
 pub fn info(info: &BufferInfo) -> Info {
-    let asked = &info.descriptor;
+    let asked = &info.request;
     let shape = match &asked.shape {
         BufferShape::LinearBytes(bytes) => Shape::Linear(*bytes),
         BufferShape::RegionBytes(bytes) => Shape::Region(*bytes),

@@ -157,9 +157,9 @@ fn everything_that_was_asked_for_can_be_read_back(instance: &Instance) {
         assert_eq!((info.id, info.ownerId), (one.buffer.id, one.buffer.id));
         assert_eq!(info.layout, one.layout);
         assert_eq!((info.flags, info.receipt), (one.buffer.flags, one.buffer.receipt));
-        assert_eq!(info.descriptor.name, descriptor.name);
-        assert_eq!(info.descriptor.usage, descriptor.usage);
-        match (&info.descriptor.shape, &descriptor.shape) {
+        assert_eq!(info.request.name, descriptor.name);
+        assert_eq!(info.request.usage, descriptor.usage);
+        match (&info.request.shape, &descriptor.shape) {
             (BufferShape::LinearBytes(said), BufferShape::LinearBytes(asked))
             | (BufferShape::RegionBytes(said), BufferShape::RegionBytes(asked)) => {
                 assert_eq!(said, asked);

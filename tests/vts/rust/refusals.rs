@@ -121,7 +121,7 @@ fn a_name_of_every_length_that_may_be_is_taken(instance: &Instance) {
         for shape in [linear(1), region(1)] {
             let one = client.allocate(&BufferDescriptor { name: name.clone(), ..shape });
             let info = client.session.list(one.buffer.id - 1).expect("list").remove(0);
-            assert_eq!(info.descriptor.name, name);
+            assert_eq!(info.request.name, name);
         }
     }
 }

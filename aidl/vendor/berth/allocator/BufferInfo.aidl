@@ -35,7 +35,7 @@ parcelable BufferInfo {
     /** The id in this session. */
     long id;
     /** What was asked for. */
-    BufferDescriptor descriptor;
+    BufferDescriptor request;
     /** Where its bytes are. */
     BufferLayout layout;
     /**

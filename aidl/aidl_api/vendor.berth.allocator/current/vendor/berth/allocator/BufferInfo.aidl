@@ -24,7 +24,7 @@ package vendor.berth.allocator;
 @RustDerive(Clone=true, PartialEq=true) @VintfStability
 parcelable BufferInfo {
   long id;
-  vendor.berth.allocator.BufferDescriptor descriptor;
+  vendor.berth.allocator.BufferDescriptor request;
   vendor.berth.allocator.BufferLayout layout;
   long device;
   long inode;
