@@ -151,7 +151,9 @@ impl Buffer {
         answer: AidlBuffer,
     ) -> Result<Buffer, Error> {
         let AidlBuffer { info, fd, secondFd: second, pinner } = answer;
-        let Info { id, request: descriptor, layout, flags, access, ownerId: owner_id, receipt, .. } = info;
+        let Info {
+            id, request: descriptor, layout, flags, access, ownerId: owner_id, receipt, ..
+        } = info;
         let kind = Arc::new(Kind { descriptor, layout });
         let parts = Parts { id, flags, access, fd, second, owner_id, receipt, pinner };
         Buffer::assemble(place, &kind, parts)

@@ -10,6 +10,11 @@ use android_bp::{BluePrint, Value};
 
 use crate::repository::{files, read};
 
+/// The platform's own defaults, for VTS suites in C++: they hold what such a suite links, and nothing
+/// that these tests ask for.
+const DEFAULTS_OF_THE_PLATFORM: &[&str] =
+    &["VtsHalTargetTestDefaults", "use_libaidlvintf_gtest_helper_static"];
+
 /// One module, with what it takes from its defaults.
 pub struct Module {
     /// Where its file lies, from the root.
@@ -93,7 +98,8 @@ impl Blueprints {
                 let found = defaults.iter().find(|module| module.get_string("name") == Some(name));
                 found.unwrap_or_else(|| panic!("{folder:?}: no defaults {name}")).clone()
             };
-            let defaults = names.iter().map(find).collect();
+            let ours = |name: &&String| !DEFAULTS_OF_THE_PLATFORM.contains(&name.as_str());
+            let defaults = names.iter().filter(ours).map(find).collect();
             Module { folder, typ: own.typ.clone(), own, defaults }
         };
         Blueprints(modules.into_iter().map(with_defaults).collect())

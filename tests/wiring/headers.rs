@@ -5,8 +5,9 @@
 
 use crate::repository::{files_with, read};
 
-const EXTENSIONS: &[&str] =
-    &["aidl", "bp", "config", "mk", "policy", "rc", "rs", "sh", "te", "toml", "xml"];
+const EXTENSIONS: &[&str] = &[
+    "aidl", "bp", "c", "config", "cpp", "h", "mk", "policy", "rc", "rs", "sh", "te", "toml", "xml",
+];
 const HEADER: [&str; 2] =
     ["Copyright (C) 2026 The Berth Authors", "SPDX-License-Identifier: Apache-2.0"];
 

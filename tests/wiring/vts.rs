@@ -73,8 +73,23 @@ fn every_suite_is_of_vts_and_its_configuration_pushes_and_runs_it() {
         let [pushed, to] = option("push-file");
         assert_eq!(pushed, suite.name(), "what is pushed is what was built");
         assert_eq!(option("module-name")[1], suite.name());
-        assert_eq!(to, format!("{}/{}", option("test-device-path")[1], suite.name()));
+        let folder = match suite.typ.as_str() {
+            "cc_test" => option("native-test-device-path"),
+            _ => option("test-device-path"),
+        };
+        assert_eq!(to, format!("{}/{}", folder[1], suite.name()));
     }
+}
+
+#[test]
+fn the_suite_in_cpp_is_over_the_ndk_library_of_the_version_that_the_one_in_rust_has() {
+    let blueprints = Blueprints::load();
+    let suite = blueprints.module("VtsHalBerthAllocatorNdkTargetTest");
+    let rust = blueprints.module("VtsHalBerthAllocatorTargetTest").list("rustlibs");
+    let library = rust.iter().find_map(|name| name.strip_suffix("-rust")).expect("the interface");
+    assert_eq!(suite.list("static_libs"), BTreeSet::from([format!("{library}-ndk")]));
+    let stubs = suite.list("srcs").into_iter().chain(suite.list("local_include_dirs"));
+    assert!(stubs.into_iter().all(|path| !path.contains("stubs")), "Soong has the real headers");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! Debian sid and needs sid's C library: unpacked beside, and started with its own loader.
 
 mod api;
+mod ndk;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -96,10 +97,13 @@ impl Interface {
         let sources = files(&self.folder, &self.folder.join("vendor"))?;
         ensure!(!sources.is_empty(), "there is no .aidl file in {}", self.folder.display());
         let step = Step::start(format!("compiling {} AIDL files", sources.len()));
+        let generated = tempfile::tempdir().context("cannot make a folder for generated code")?;
         for (language, headers) in BACK_ENDS {
-            self.compiler.generate(&step, &self.folder, language, *headers, &sources)?;
+            let out = generated.path().join(language);
+            self.compiler.generate(&step, &self.folder, (language, *headers), &sources, &out)?;
         }
         step.done();
+        ndk::look_at_suite(&generated.path().join("ndk"))?;
         let dump = self.dump()?;
         self.api.is_current(dump.path())?;
         let step = Step::start("comparing the API with its dumps");
@@ -177,22 +181,23 @@ impl Compiler {
         command
     }
 
-    /// Compiles for one back end.
+    /// Compiles for one back end into a folder.
     fn generate(
         &self,
         step: &Step,
         folder: &Path,
-        language: &str,
-        headers: bool,
+        (language, headers): (&str, bool),
         sources: &[PathBuf],
+        out: &Path,
     ) -> Result<()> {
-        let out = tempfile::tempdir().context("cannot make a folder for generated code")?;
         let mut command = self.command(folder);
         command.arg(format!("--lang={language}")).args(["--min_sdk_version", "current"]);
         command.args(["--include", "."]);
-        command.args(FLAGS).arg("--out").arg(out.path());
+        // As Soong calls it: without a version the code that tells it is not generated.
+        command.args(["--version", "1", "--hash", "notfrozen"]);
+        command.args(FLAGS).arg("--out").arg(out);
         if headers {
-            command.arg("--header_out").arg(out.path());
+            command.arg("--header_out").arg(out);
         }
         process::run(step, command.args(sources))
             .with_context(|| format!("the interface is not good for the {language} back end"))
