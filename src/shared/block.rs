@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore)]
+    #[cfg_attr(miri, ignore = "needs a kernel")]
     fn a_header_is_found_as_it_was_published() {
         let memory = page();
         let header = Header { bytes: 4096 - 64, shape: 7 };
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore)]
+    #[cfg_attr(miri, ignore = "needs a kernel")]
     fn each_field_that_is_wrong_has_its_own_error() {
         let memory = page();
         let expected = u32::from_ne_bytes(*b"test");
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore)]
+    #[cfg_attr(miri, ignore = "needs a kernel")]
     fn a_header_that_leaves_the_memory_is_refused() {
         let memory = page();
         for offset in [4092, 4096, 2, usize::MAX - 3] {

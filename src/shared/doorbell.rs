@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore)]
+    #[cfg_attr(miri, ignore = "needs a kernel")]
     fn what_was_written_before_the_ring_is_read_after_it() {
         let (memfd, ours) = page();
         let theirs: Mapping<ReadWrite> = Mapping::new(memfd.as_fd(), 4096).unwrap();
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore)]
+    #[cfg_attr(miri, ignore = "needs a kernel")]
     fn a_bell_that_nobody_rings_ends_the_wait_at_the_deadline() {
         let (_memfd, mapping) = page();
         let bell = Doorbell::at(&mapping, 0).unwrap();
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore)]
+    #[cfg_attr(miri, ignore = "needs a kernel")]
     fn the_count_wraps() {
         let (_memfd, mapping) = page();
         mapping.word(0).unwrap().store(u32::MAX, Ordering::Relaxed);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore)]
+    #[cfg_attr(miri, ignore = "needs a kernel")]
     fn a_bell_outside_of_the_mapping_is_refused() {
         let (_memfd, mapping) = page();
         for offset in [4096, 4094, 2, usize::MAX] {

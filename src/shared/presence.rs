@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore)]
+    #[cfg_attr(miri, ignore = "needs a kernel")]
     fn a_place_is_taken_once_and_free_again_when_left() {
         let (memfd, mapping) = page();
         let word = mapping.word(64).unwrap();
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore)]
+    #[cfg_attr(miri, ignore = "needs a kernel")]
     fn the_place_of_the_dead_is_only_for_a_successor() {
         let (memfd, mapping) = page();
         let word = mapping.word(8).unwrap();
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore)]
+    #[cfg_attr(miri, ignore = "needs a kernel")]
     fn whoever_waits_hears_of_progress_and_of_the_end() {
         let (memfd, mapping) = page();
         let word = mapping.word(8).unwrap();

@@ -55,14 +55,14 @@ fn is_quiet(work: impl FnMut()) -> bool {
 const LONG: Duration = Duration::from_secs(30);
 
 #[test]
-#[cfg_attr(miri, ignore)]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_thread_that_calls_the_kernel_is_told_from_one_that_does_not() {
     assert!(is_quiet(|| ()));
     assert!(!is_quiet(|| assert!(nix::unistd::getppid().as_raw() > 0)));
 }
 
 #[test]
-#[cfg_attr(miri, ignore)]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_mutex_that_nobody_else_wants_costs_no_system_call() {
     let memfd = Memfd::create("quiet", 4096).unwrap();
     mutex::create(memfd.as_fd(), 0, 64, Protocol::Plain).unwrap();
@@ -84,7 +84,7 @@ fn a_mutex_that_nobody_else_wants_costs_no_system_call() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore)]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_ring_whose_ends_do_not_wait_costs_no_system_call() {
     let layout = Layout::of_capacity(4096).unwrap();
     let memfd = Memfd::create("quiet", layout.bytes() as u64).unwrap();

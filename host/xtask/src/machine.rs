@@ -84,6 +84,26 @@ pub fn ensure_toolchain(name: &str) -> Result<()> {
     rustup(&["toolchain", "install", "--profile", "minimal", name])
 }
 
+/// Makes sure that rustup has a tool chain with components. Which of them it may be is left to rustup:
+/// not every nightly has every component.
+pub fn ensure_toolchain_with(name: &str, components: &[&str]) -> Result<()> {
+    let mut list = Command::new("rustup");
+    list.args(["component", "list", "--installed", "--toolchain", name]);
+    let installed = process::output(&mut list).unwrap_or_default();
+    if components.iter().all(|component| has_component(&installed, component)) {
+        return Ok(());
+    }
+    let mut arguments = vec!["toolchain", "install", "--profile", "minimal", name];
+    arguments.extend(components.iter().flat_map(|component| ["--component", component]));
+    rustup(&arguments)
+}
+
+/// Whether rustup's list of components has one, with the target that it is for or without.
+fn has_component(list: &str, component: &str) -> bool {
+    let is_it = |rest: &str| rest.is_empty() || rest.starts_with('-');
+    list.lines().any(|line| line.trim_end().strip_prefix(component).is_some_and(is_it))
+}
+
 fn rustc() -> std::ffi::OsString {
     std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())
 }
@@ -130,6 +150,15 @@ pub fn root_prefix() -> Option<&'static [&'static str]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn components_with_and_without_a_target() {
+        let list = "miri-x86_64-unknown-linux-gnu\nrust-src\nrustfmt-x86_64-unknown-linux-gnu\n";
+        assert!(has_component(list, "miri"));
+        assert!(has_component(list, "rust-src"));
+        assert!(!has_component(list, "rustf"), "rustfmt is another");
+        assert!(!has_component("", "miri"));
+    }
 
     #[test]
     fn dpkg_states() {

@@ -22,6 +22,7 @@ mod lane;
 mod libgbinder;
 mod libtest;
 mod machine;
+mod miri;
 mod mirror;
 mod process;
 mod progress;
@@ -54,6 +55,8 @@ enum Task {
     Bench(bench::Options),
     /// Send the service whatever a fuzzer thinks of
     Fuzz(fuzz::Options),
+    /// Interpret what shares memory, to find undefined behaviour and data races
+    Miri(miri::Options),
     /// The interface, judged by AOSP's own AIDL compiler
     #[command(subcommand)]
     Aidl(aidl::Action),
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Task::Vm(options) => vm::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
+        Task::Miri(options) => miri::run(&options),
         Task::Aidl(action) => aidl::run(action),
     };
     match outcome {

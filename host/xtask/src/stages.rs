@@ -18,7 +18,7 @@ use crate::lane::{self, Choice, Kind, Lane, Machine};
 use crate::report::{Report, Tally};
 use crate::vm::{self, Prepared};
 use crate::workspace::{self, Executable, GUEST_TARGET};
-use crate::{aidl, libgbinder, libtest, machine, process, vts};
+use crate::{aidl, libgbinder, libtest, machine, miri, process, vts};
 
 /// How long the tests of one stage may take on one lane.
 const LANE_TIMEOUT: Duration = Duration::from_secs(1200);
@@ -81,6 +81,7 @@ pub fn run(options: &Options) -> Result<u8> {
             Ok(Tally::check(cargo(&arguments)))
         });
         stage("unit and property tests", &|| unit_tests(&options.filter));
+        stage("shared memory under miri", &|| miri::tests(&options.filter));
         for target in ANDROID_TARGETS {
             stage(&format!("check for {target}"), &|| {
                 machine::ensure_target(target)?;

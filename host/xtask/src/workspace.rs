@@ -37,7 +37,20 @@ pub fn cargo_program() -> OsString {
 /// A Cargo command in the checkout, without what `cargo run` put into our environment: build
 /// scripts would see it as a change and run again.
 pub fn cargo() -> Command {
-    let mut command = Command::new(cargo_program());
+    in_the_checkout(Command::new(cargo_program()))
+}
+
+/// The same of another tool chain of rustup's.
+pub fn cargo_of(toolchain: &str) -> Command {
+    let mut command = Command::new("rustup");
+    command.args(["run", toolchain, "cargo"]);
+    for variable in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
+        command.env_remove(variable);
+    }
+    in_the_checkout(command)
+}
+
+fn in_the_checkout(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {

@@ -20,7 +20,7 @@ fn memory(protocol: Protocol) -> (Memfd, Mutex) {
 const BOTH: [Protocol; 2] = [Protocol::Plain, Protocol::Inherit];
 
 #[test]
-#[cfg_attr(miri, ignore)]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn four_threads_over_two_attachments_lose_no_count() {
     for protocol in BOTH {
         let (memfd, one) = memory(protocol);
@@ -41,7 +41,7 @@ fn four_threads_over_two_attachments_lose_no_count() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore)]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_held_mutex_ends_the_wait_at_the_deadline() {
     for protocol in BOTH {
         let (_memfd, mutex) = memory(protocol);
@@ -59,7 +59,7 @@ fn a_held_mutex_ends_the_wait_at_the_deadline() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore)]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_thread_that_inherits_is_told_that_it_waits_for_itself() {
     let (_memfd, mutex) = memory(Protocol::Inherit);
     let _guard = mutex.lock(SECONDS).unwrap();
@@ -67,7 +67,7 @@ fn a_thread_that_inherits_is_told_that_it_waits_for_itself() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore)]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_panic_with_the_mutex_is_told_to_the_next_alone() {
     for protocol in BOTH {
         let (_memfd, mutex) = memory(protocol);
@@ -86,7 +86,7 @@ fn a_panic_with_the_mutex_is_told_to_the_next_alone() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore)]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn what_nobody_brings_in_order_is_refused_to_all() {
     let (memfd, mutex) = memory(Protocol::Plain);
     let words = Mapping::<ReadWrite>::new(memfd.as_fd(), 4096).unwrap();
@@ -100,7 +100,7 @@ fn what_nobody_brings_in_order_is_refused_to_all() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore)]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn whatever_a_peer_stores_the_wait_ends() {
     for protocol in BOTH {
         for value in [1, 0x3fff_ffff, 0x4000_0000, 0x8000_0000, 0xc000_0001, u32::MAX, 7 << 20] {
@@ -115,7 +115,7 @@ fn whatever_a_peer_stores_the_wait_ends() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore)]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn the_guard_ends_with_the_guarded_bytes() {
     let (_memfd, mutex) = memory(Protocol::Plain);
     let mut guard = mutex.lock(SECONDS).unwrap();
@@ -129,7 +129,7 @@ fn the_guard_ends_with_the_guarded_bytes() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore)]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn malformed_blocks_are_refused_with_their_own_errors() {
     type Expected = fn(&AttachError) -> bool;
     let cases: [(usize, u32, Expected); 5] = [
@@ -155,7 +155,7 @@ fn malformed_blocks_are_refused_with_their_own_errors() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore)]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn two_threads_hand_a_ball_to_and_fro() {
     for protocol in BOTH {
         let (memfd, mutex) = memory(protocol);
@@ -179,7 +179,7 @@ fn two_threads_hand_a_ball_to_and_fro() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore)]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_notification_for_all_wakes_all_and_none_ends_at_the_deadline() {
     let (memfd, mutex) = memory(Protocol::Plain);
     let condition = Condition::attach(memfd.as_fd(), 1024).unwrap();

@@ -61,6 +61,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     #[test]
+    #[cfg_attr(miri, ignore = "needs a kernel")]
     fn no_offset_leaves_the_page() {
         let memfd = Memfd::create("page", 4096).unwrap();
         let page: Page<ReadWrite, 4096> = Page::map(memfd.as_fd()).unwrap();
@@ -77,6 +78,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "needs a kernel")]
     fn less_than_a_page_is_refused() {
         let memfd = Memfd::create("page", 4095).unwrap();
         assert!(Page::<ReadWrite, 4096>::map(memfd.as_fd()).is_err());

@@ -62,6 +62,7 @@ fn numbered(sequence: u64) -> Metadata {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_frame_goes_from_producer_to_consumer_with_what_is_said_of_it() {
     let mut keeper = keeper(2, 2);
     let [producer, consumer] = crowd(&mut keeper);
@@ -81,6 +82,7 @@ fn a_frame_goes_from_producer_to_consumer_with_what_is_said_of_it() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn frames_are_taken_in_the_order_of_their_submission_even_when_tickets_wrap() {
     let mut keeper = keeper(8, 8);
     let [producer, consumer] = crowd(&mut keeper);
@@ -96,6 +98,7 @@ fn frames_are_taken_in_the_order_of_their_submission_even_when_tickets_wrap() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_slot_goes_through_the_stages_of_a_pipeline() {
     let mut keeper = keeper(2, 2);
     let [camera, encoder, display] = crowd(&mut keeper);
@@ -119,6 +122,7 @@ fn a_slot_goes_through_the_stages_of_a_pipeline() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn nobody_holds_more_than_it_may() {
     let mut keeper = keeper(4, 2);
     let [one, other] = crowd(&mut keeper);
@@ -131,6 +135,7 @@ fn nobody_holds_more_than_it_may() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_wait_without_a_slot_ends_at_the_deadline() {
     let mut keeper = keeper(1, 1);
     let [one, other] = crowd(&mut keeper);
@@ -141,6 +146,7 @@ fn a_wait_without_a_slot_ends_at_the_deadline() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn what_was_not_held_is_neither_submitted_nor_released() {
     let mut keeper = keeper(2, 2);
     let [one, other] = crowd(&mut keeper);
@@ -153,6 +159,7 @@ fn what_was_not_held_is_neither_submitted_nor_released() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn whoever_waited_first_has_the_first_slot() {
     let mut keeper = keeper(1, 1);
     let all: [Participant; 4] = crowd(&mut keeper);
@@ -178,6 +185,7 @@ fn whoever_waited_first_has_the_first_slot() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_dead_participant_gives_back_what_it_held_and_leaves_what_it_submitted() {
     let mut keeper = keeper(2, 2);
     let [dead, survivor] = crowd(&mut keeper);
@@ -196,6 +204,7 @@ fn a_dead_participant_gives_back_what_it_held_and_leaves_what_it_submitted() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_waiter_that_dies_lets_the_next_one_have_its_turn() {
     let mut keeper = keeper(1, 1);
     let [holder, dead, heir] = crowd(&mut keeper);
@@ -215,6 +224,7 @@ fn a_waiter_that_dies_lets_the_next_one_have_its_turn() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_number_is_used_again_and_its_page_is_not() {
     let mut keeper = keeper(2, 2);
     let [gone, stays] = crowd(&mut keeper);
@@ -231,6 +241,7 @@ fn a_number_is_used_again_and_its_page_is_not() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn all_seats_can_be_taken_and_frames_of_those_who_left_make_room_last() {
     let mut keeper = keeper(2, 2);
     let first = join(&mut keeper);
@@ -247,6 +258,7 @@ fn all_seats_can_be_taken_and_frames_of_those_who_left_make_room_last() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn free_slots_are_withdrawn_at_once_and_used_ones_when_they_are_free() {
     let mut keeper = keeper(3, 3);
     let [producer, consumer] = crowd(&mut keeper);
@@ -269,6 +281,7 @@ fn free_slots_are_withdrawn_at_once_and_used_ones_when_they_are_free() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_closed_pool_wakes_all_who_wait() {
     let mut keeper = keeper(1, 1);
     let [waiter] = crowd(&mut keeper);
@@ -283,6 +296,7 @@ fn a_closed_pool_wakes_all_who_wait() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_board_that_is_none_is_refused() {
     let keeper = keeper(1, 1);
     let table = keeper.open_table().unwrap();
@@ -292,6 +306,7 @@ fn a_board_that_is_none_is_refused() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn whoever_claims_more_than_it_may_claims_nothing() {
     let mut keeper = keeper(4, 2);
     let [liar, honest] = crowd(&mut keeper);
@@ -305,6 +320,7 @@ fn whoever_claims_more_than_it_may_claims_nothing() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn nobody_can_free_what_another_holds() {
     let mut keeper = keeper(1, 1);
     let [holder, victim] = crowd(&mut keeper);
@@ -321,6 +337,7 @@ fn nobody_can_free_what_another_holds() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn slots_that_were_hidden_are_found_again() {
     let mut keeper = keeper(4, 4);
     let [one] = crowd(&mut keeper);
@@ -371,6 +388,7 @@ fn none() -> Vec<AtomicU64> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn no_two_ever_hold_one_slot() {
     let mut keeper = keeper(3, 2);
     let all: [Participant; 4] = crowd(&mut keeper);
@@ -395,6 +413,7 @@ fn no_two_ever_hold_one_slot() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn no_two_hold_one_slot_while_a_third_scribbles_over_everything_it_can_reach() {
     let mut keeper = keeper(4, 2);
     let all: [Participant; 3] = crowd(&mut keeper);
@@ -475,6 +494,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
+    #[cfg_attr(miri, ignore = "needs a kernel")]
     fn a_pool_does_what_a_model_says(acts in proptest::collection::vec(act(), 1..120)) {
         const MAX_HELD: u32 = 3;
         let mut keeper = keeper(4, MAX_HELD);

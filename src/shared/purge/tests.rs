@@ -5,6 +5,7 @@ use super::*;
 use berth_kernel::memfd::Memfd;
 use proptest::prelude::*;
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
 const SOON: Duration = Duration::from_millis(20);
@@ -40,6 +41,7 @@ fn purge(block: &PurgeBlock, chunk: u32) -> bool {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_new_chunk_is_empty_until_somebody_says_that_it_is_filled() {
     let (_memfd, block) = block(2);
     let pin = || pin(&block, 1, Pinner::OWNER);
@@ -53,6 +55,7 @@ fn a_new_chunk_is_empty_until_somebody_says_that_it_is_filled() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn what_is_pinned_is_never_purged_and_what_is_purged_is_said_to_be() {
     let (_memfd, block) = block(1);
     let other = Pinner::new(5).unwrap();
@@ -69,6 +72,7 @@ fn what_is_pinned_is_never_purged_and_what_is_purged_is_said_to_be() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_chunk_whose_memory_could_not_be_taken_stays_what_it_was() {
     let (_memfd, block) = block(1);
     pin(&block, 0, Pinner::OWNER);
@@ -81,6 +85,7 @@ fn a_chunk_whose_memory_could_not_be_taken_stays_what_it_was() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_pin_waits_for_the_end_of_a_purge() {
     let (_memfd, block) = block(1);
     pin(&block, 0, Pinner::OWNER);
@@ -100,6 +105,7 @@ fn a_pin_waits_for_the_end_of_a_purge() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_purge_that_never_ends_keeps_nobody_waiting_beyond_the_deadline() {
     let (_memfd, block) = block(1);
     store(&block, 0, ChunkState::Purging.word());
@@ -109,6 +115,7 @@ fn a_purge_that_never_ends_keeps_nobody_waiting_beyond_the_deadline() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn no_chunk_leaves_the_block() {
     let (_memfd, block) = block(1024);
     assert!(block.try_pin(1023, Pinner::OWNER).is_ok());
@@ -119,14 +126,15 @@ fn no_chunk_leaves_the_block() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn what_changes_without_end_ends_a_step_all_the_same() {
     let (_memfd, block) = block(1);
-    let over = std::sync::atomic::AtomicBool::new(false);
+    let over = AtomicBool::new(false);
     thread::scope(|scope| {
         // A peer that stores whatever it likes as fast as it can.
         scope.spawn(|| {
             let mut chance = 1u32;
-            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+            while !over.load(Ordering::Relaxed) {
                 chance = chance.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 store(&block, 0, chance);
             }
@@ -139,7 +147,7 @@ fn what_changes_without_end_ends_a_step_all_the_same() {
             block.forget(0, Pinner::OWNER).unwrap();
             block.unpin(0, Pinner::OWNER, Priority::NORMAL, Stamp::now()).unwrap();
         }
-        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        over.store(true, Ordering::Relaxed);
     });
 }
 
@@ -174,12 +182,14 @@ fn steps() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
+    #[cfg_attr(miri, ignore = "shares nothing")]
     fn every_word_is_a_state_and_every_state_a_word(word: u32) {
         let state = ChunkState::of(word);
         prop_assert_eq!(ChunkState::of(state.word()), state);
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "needs a kernel")]
     fn a_chunk_does_what_a_set_of_pinners_would(steps in prop::collection::vec(steps(), 1..60)) {
         let (_memfd, block) = block(3);
         let mut pinners = std::collections::BTreeSet::new();
@@ -229,6 +239,7 @@ proptest! {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "shares nothing")]
     fn chunks_cover_a_region_once(region in 1u64..10_000_000, chunk in 1u64..200_000) {
         let chunks = Chunks::of(region, chunk).unwrap();
         let mut end = 0;
@@ -244,4 +255,55 @@ proptest! {
         prop_assert_eq!(chunks.touched_by(&(0..region)), Some(0..chunks.count()));
         prop_assert_eq!(chunks.touched_by(&(0..region + 1)), None);
     }
+}
+
+/// A chunk's contents as plain bytes; an access of two at once is one that miri reports.
+struct Raced(std::cell::UnsafeCell<[u8; 4]>);
+
+// SAFETY: what the test is about: pins and purges keep both threads from the bytes at once.
+unsafe impl Sync for Raced {}
+
+impl Raced {
+    fn bytes(&self) -> *mut [u8; 4] {
+        self.0.get()
+    }
+}
+
+#[test]
+fn a_purge_never_touches_what_is_pinned() {
+    let (word, contents) = (AtomicU32::new(0), Raced([0; 4].into()));
+    let over = AtomicBool::new(false);
+    let rounds: u8 = if cfg!(miri) { 50 } else { 250 };
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let seen = word::Word::load(&word);
+                if word::begin_purge(&word, seen) {
+                    // SAFETY: as for `Sync`.
+                    unsafe { *contents.bytes() = [0; 4] };
+                    word::end_purge(&word, ChunkState::Empty.word());
+                }
+                thread::yield_now();
+            }
+        });
+        let mut last = 0;
+        for round in 1..=rounds {
+            let found = loop {
+                match word::pin(&word, Pinner::OWNER) {
+                    Attempt::Pinned(found) => break found,
+                    Attempt::Wait => thread::yield_now(),
+                }
+            };
+            // SAFETY: as for `Sync`.
+            let bytes = unsafe { &mut *contents.bytes() };
+            let expected = if found == Contents::Kept { last } else { 0 };
+            assert_eq!(*bytes, [expected; 4]);
+            *bytes = [round; 4];
+            last = round;
+            word::set_filled(&word, true);
+            word::unpin(&word, Pinner::OWNER, Priority::NORMAL, Stamp::of_bits(round.into()));
+            thread::yield_now();
+        }
+        over.store(true, Ordering::Relaxed);
+    });
 }

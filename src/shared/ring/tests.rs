@@ -31,7 +31,7 @@ fn words(memfd: &Memfd) -> Mapping<ReadWrite> {
 }
 
 #[test]
-#[cfg_attr(miri, ignore)]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn records_of_all_lengths_come_out_as_they_went_in_however_they_wrap() {
     let (_memfd, mut producer, mut consumer) = ring(64);
     let mut into = [0; 64];
@@ -45,7 +45,7 @@ fn records_of_all_lengths_come_out_as_they_went_in_however_they_wrap() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore)]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn both_ends_in_two_threads_pass_a_million_bytes() {
     let (_memfd, mut producer, mut consumer) = ring(256);
     std::thread::scope(|scope| {
@@ -69,7 +69,7 @@ fn both_ends_in_two_threads_pass_a_million_bytes() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore)]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_full_ring_and_an_empty_one_end_the_wait_at_the_deadline() {
     let (_memfd, mut producer, mut consumer) = ring(64);
     let short = Duration::from_millis(2);
@@ -83,7 +83,7 @@ fn a_full_ring_and_an_empty_one_end_the_wait_at_the_deadline() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore)]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_record_that_no_ring_of_this_size_takes_is_refused_at_once() {
     let (_memfd, mut producer, _consumer) = ring(64);
     assert_eq!(producer.layout().largest_record(), 60);
@@ -94,7 +94,7 @@ fn a_record_that_no_ring_of_this_size_takes_is_refused_at_once() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore)]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_reservation_is_filled_in_place_and_seen_when_committed() {
     let (_memfd, mut producer, mut consumer) = ring(64);
     let mut into = [0; 64];
@@ -117,7 +117,7 @@ fn a_reservation_is_filled_in_place_and_seen_when_committed() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore)]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_batch_is_seen_whole_or_not_at_all() {
     let (_memfd, mut producer, mut consumer) = ring(64);
     let mut into = [0; 64];
@@ -147,7 +147,7 @@ fn a_batch_is_seen_whole_or_not_at_all() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore)]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_peeked_record_stays_until_it_is_released() {
     let (_memfd, mut producer, mut consumer) = ring(64);
     producer.write(b"stays", NOW).unwrap();
@@ -163,7 +163,7 @@ fn a_peeked_record_stays_until_it_is_released() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore)]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn each_end_hears_that_the_other_left_after_what_it_did() {
     let (memfd, mut producer, mut consumer) = ring(64);
     producer.write(b"last", NOW).unwrap();
@@ -181,7 +181,7 @@ fn each_end_hears_that_the_other_left_after_what_it_did() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore)]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_dead_end_is_told_from_one_that_left() {
     let (memfd, mut producer, mut consumer) = ring(64);
     let memory = words(&memfd);
@@ -195,7 +195,7 @@ fn a_dead_end_is_told_from_one_that_left() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore)]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn each_end_is_taken_once() {
     let (memfd, producer, consumer) = ring(64);
     for taken in
@@ -207,7 +207,7 @@ fn each_end_is_taken_once() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore)]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn periods_are_stored_or_lost_and_both_are_counted() {
     let memfd = memory(Layout::of_periods(10, 3).unwrap());
     let mut producer = PeriodProducer::attach(memfd.as_fd(), 0).unwrap();
@@ -233,7 +233,7 @@ fn periods_are_stored_or_lost_and_both_are_counted() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore)]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_ring_of_records_is_none_of_periods() {
     let memfd = memory(Layout::of_capacity(64).unwrap());
     assert!(matches!(
@@ -255,7 +255,7 @@ fn impossible_rings_are_refused_with_their_numbers() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore)]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn memory_that_can_shrink_or_is_out_of_line_is_refused() {
     let file = tempfile_like();
     let layout = Layout::of_capacity(64).unwrap();
@@ -274,7 +274,7 @@ fn tempfile_like() -> std::fs::File {
 }
 
 #[test]
-#[cfg_attr(miri, ignore)]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn each_malformed_header_is_refused_with_its_own_error() {
     type Expected = fn(&RingError) -> bool;
     let cases: [(usize, u32, Expected); 8] = [
@@ -298,7 +298,7 @@ fn each_malformed_header_is_refused_with_its_own_error() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore)]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn an_index_or_a_length_that_no_honest_end_stores_is_refused() {
     let (memfd, mut producer, mut consumer) = ring(64);
     let memory = Mapping::<ReadWrite>::new(memfd.as_fd(), RECORDS as u64 + 64).unwrap();
