@@ -242,9 +242,6 @@ impl Service {
     /// Ends a session, once; later calls find nothing.
     pub(crate) fn end_session(&self, id: i64, cause: Cause) {
         let Some(entry) = lock(&self.sessions).remove(&id) else { return };
-        if cause != Cause::Closed {
-            self.counters.abandoned.fetch_add(1, Ordering::Relaxed);
-        }
         let session = &entry.session;
         let holdings = session.end();
         log::debug!(
@@ -255,6 +252,10 @@ impl Service {
         // Who ends a session will not need such memory again soon.
         self.let_go(id, holdings, false);
         self.end_pools_of(id);
+        // When all of it is given up: who sees the figure finds nothing of the session.
+        if cause != Cause::Closed {
+            self.counters.abandoned.fetch_add(1, Ordering::Relaxed);
+        }
         // Who closes a session waits for itself alone, and of the dead nothing waits.
         self.notices.end(&entry.mailbox, cause != Cause::Released);
     }
