@@ -17,6 +17,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -40,6 +41,8 @@ const CRITICAL_STALL: f32 = 10.0;
 const REMEMBERED: usize = 16;
 /// What is purged each time that tasks wait for memory: of all memory this part.
 const STALL_SHARE: u64 = 64;
+/// Of all memory at most this part is on the lists of [`Unseen`].
+const LISTED_SHARE: u64 = 8;
 /// How long it must have been better before it counts as better: what is given back comes again.
 const RELIEF: Duration = Duration::from_secs(5);
 
@@ -135,6 +138,7 @@ impl History {
 pub(crate) fn start(service: Weak<Service>) -> io::Result<()> {
     thread::Builder::new().name("pressure".to_owned()).spawn(move || {
         let mut gauge = Gauge::default();
+        let mut unseen = Unseen::default();
         let mut stalls = Stalls::watch();
         let mut source = None;
         loop {
@@ -149,8 +153,11 @@ pub(crate) fn start(service: Weak<Service>) -> io::Result<()> {
             let Ok(memory) = MemInfo::read() else { continue };
             let reserve = service.accounts.limits().reserve_bytes;
             let level = Level::of_available(memory.available, reserve).max(stalled);
+            // Each of these is or will be there without a purge.
+            let purged = service.purger.purged.load(Ordering::Relaxed);
             let idle = service.reclaimer.recycler.kept().bytes;
-            service.purger.want(to_purge(&memory, reserve, stalled).saturating_sub(idle));
+            let coming = unseen.after(&memory, purged).saturating_add(idle);
+            service.purger.want(to_purge(&memory, reserve, stalled).saturating_sub(coming));
             if let Some(level) = gauge.read(level, Instant::now()) {
                 service.feel(level);
             }
@@ -170,6 +177,37 @@ fn to_purge(memory: &MemInfo, reserve: u64, stalled: Level) -> u64 {
     match stalled {
         Level::Normal => missing,
         _ => missing.max(memory.total / STALL_SHARE),
+    }
+}
+
+/// What was purged and is not in `MemAvailable` yet, an estimate. Freed pages stay on lists of the
+/// processors for seconds, since Linux 6.7 together up to an eighth of a zone (`zone_highsize` in
+/// `mm/page_alloc.c`), from where whoever allocates has them all the same. Without it each look would
+/// have the same bytes purged again.
+#[derive(Debug, Default)]
+struct Unseen {
+    bytes: u64,
+    /// At the last look.
+    available: u64,
+    shared: u64,
+    purged: u64,
+}
+
+impl Unseen {
+    /// The estimate at this look, with the bytes that were ever purged.
+    ///
+    /// Purged is what `Shmem` is less by, for not all of it was ever touched. What `MemAvailable` rose
+    /// by came off the lists; what it fell by others took, and may have taken from the lists as well.
+    /// The kernel empties them little by little, so that a quarter is forgotten each time.
+    fn after(&mut self, memory: &MemInfo, purged: u64) -> u64 {
+        let freed = self.shared.saturating_sub(memory.shared);
+        let freed = freed.min(purged.saturating_sub(self.purged));
+        let moved = self.available.abs_diff(memory.available);
+        let bytes =
+            self.bytes.saturating_sub(self.bytes / 4).saturating_add(freed).saturating_sub(moved);
+        let bytes = bytes.min(memory.total / LISTED_SHARE);
+        *self = Unseen { bytes, available: memory.available, shared: memory.shared, purged };
+        bytes
     }
 }
 
@@ -300,6 +338,36 @@ mod tests {
             assert_eq!(Level::of_available(available, 1000), level, "{available}");
         }
         assert_eq!(Level::of_available(0, 0), Level::Normal);
+    }
+
+    #[test]
+    fn what_was_purged_is_not_purged_again_while_the_kernel_does_not_count_it() {
+        let memory = |available, shared| MemInfo {
+            total: 4000,
+            free: 0,
+            available,
+            shared,
+            contiguous: None,
+        };
+        let missing = |memory: &MemInfo| to_purge(memory, 800, Level::Normal);
+        let mut unseen = Unseen::default();
+        let short = memory(1600 - 200, 900);
+        assert_eq!((missing(&short), unseen.after(&short, 0)), (300, 0));
+        // All of it is on lists: there is enough. Of another 100 nobody had touched any.
+        let purged = memory(1400, 600);
+        assert_eq!((missing(&purged), unseen.after(&purged, 400)), (300, 300));
+        // A part came off them, and some is forgotten.
+        assert_eq!(unseen.after(&memory(1600, 600), 400), 25);
+        assert_eq!(unseen.after(&memory(1600, 600), 400), 19);
+        // What others gave back is not ours.
+        assert_eq!(unseen.after(&memory(1600, 0), 410), 25);
+        // Others take all: nothing of it counts any more.
+        assert_eq!(unseen.after(&memory(1000, 0), 410), 0);
+        assert_eq!(
+            Unseen { shared: 9000, ..unseen }.after(&memory(1000, 0), 9000),
+            500,
+            "too much"
+        );
     }
 
     #[test]
