@@ -307,7 +307,16 @@ impl Memory {
     pub(crate) fn leave(&self, place: Place) {
         let mut sharing = lock(&self.sharing);
         sharing.takers.retain(|taker| taker.place != place);
-        // Within the lock: whoever takes part again undoes it.
+        self.give_up_if_over(&sharing);
+    }
+
+    /// Notes that no session holds it any more, unless one has come back.
+    pub(crate) fn give_up_if_left(&self) {
+        self.give_up_if_over(&lock(&self.sharing));
+    }
+
+    /// Within the lock: whoever takes part again undoes it.
+    fn give_up_if_over(&self, sharing: &Sharing) {
         if sharing.ended && sharing.takers.is_empty() {
             self.give_up();
         }

@@ -119,12 +119,7 @@ impl Service {
         if taken.is_err() {
             back.memory.leave(place);
         }
-        if back.new {
-            // Until its owner comes it is as if he had given it up.
-            self.reclaimer.watch(back.memory);
-        } else {
-            self.reclaimer.look_again();
-        }
+        self.reclaimer.look_again();
         taken
     }
 
@@ -156,9 +151,14 @@ impl Service {
             let found = {
                 let mut known = self.restored.known();
                 let found = known.take(mark, claim.owner, place, taken, presented)?;
-                if found.is_some() {
+                if let Some(back) = &found {
                     // Under the same lock as in `restore_tokens`: it is counted once.
                     self.tokens.was_used(taken.token);
+                    if back.new {
+                        // Until its owner comes it is as if he had given it up. Before he can find it: he
+                        // may give it up at once, and nothing is to be watched twice.
+                        self.reclaimer.watch(back.memory.clone());
+                    }
                 }
                 found
             };

@@ -15,6 +15,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{fence, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -213,16 +214,25 @@ impl Reclaimer {
                 continue;
             }
             let reusable = reusable && !memory.request.no_pool && !memory.restored;
-            match Arc::try_unwrap(memory) {
+            // It stays where it is while it is looked at: whoever comes back with a descriptor finds it
+            // there, and does not bring the same memory in once more.
+            if Arc::strong_count(&memory) > 1 {
                 // A session that acquired it, or a call in flight.
-                Err(memory) => held.push(GivenUp { memory, reusable, revoke, next_look, pause }),
-                Ok(memory) if memory.is_held_by_others() => {
-                    memory.give_up();
-                    let memory = Arc::new(memory);
-                    held.push(GivenUp { memory, reusable, revoke, next_look, pause });
-                }
+                held.push(GivenUp { memory, reusable, revoke, next_look, pause });
+                continue;
+            }
+            // What others did before they let go of it has been done.
+            fence(Ordering::Acquire);
+            if memory.is_held_by_others() {
+                memory.give_up_if_left();
+                held.push(GivenUp { memory, reusable, revoke, next_look, pause });
+                continue;
+            }
+            // Nobody can come back with what nobody has.
+            match Arc::try_unwrap(memory) {
                 // The charge goes back here, before anything that takes long.
                 Ok(memory) => gone.push(Gone { memory: memory.into_dirty(), reusable }),
+                Err(memory) => held.push(GivenUp { memory, reusable, revoke, next_look, pause }),
             }
         }
         let now = Instant::now();

@@ -190,6 +190,29 @@ fn memory_whose_owner_died_with_the_service_is_charged_to_who_holds_it() {
 }
 
 #[test]
+fn memory_that_comes_back_when_it_was_given_up_is_in_the_books_once() {
+    // Of other memory nothing tells who holds it.
+    if missing(Facility::DmaHeapSystem) {
+        return;
+    }
+    let device = Device::start();
+    let owner = device.client(APP);
+    // A session that does not come back by itself.
+    owner.open_reconnecting("alone", 0);
+    let ours = owner.allocate_one(&Descriptor::linear(4096));
+    device.restart_service();
+    // It answers.
+    device.figures();
+    for _ in 0..5 {
+        // In a session that ends at once. The descriptor stays.
+        assert_eq!(owner.forge(ours.handle, Forgery::None), 0);
+        device.await_figures("it lingers, once", |now| (now.buffers, now.lingering) == (0, 1));
+    }
+    owner.kill();
+    device.await_figures("it is gone", |now| now.lingering == 0);
+}
+
+#[test]
 fn what_a_hostile_client_presents_is_refused_by_its_own_error_and_leaves_nothing() {
     let device = Device::start();
     // Sessions that do not come back by themselves.

@@ -335,7 +335,8 @@ impl Crew {
     /// whether they were used before the service died or after; with `exactly`, for those too.
     fn assert_agrees_after_deaths(&self, device: &Device, exactly: bool) {
         device.await_agreement("the ledger agrees with the clients", || {
-            let mut shown = shown(&device.dump(&["--json"]));
+            let dump = device.dump(&["--json"]);
+            let mut shown = shown(&dump);
             let expected = self.ledger_after_deaths(&shown);
             let most = expected.tokens + self.redeemed.len() as u64;
             if !exactly && (expected.tokens..=most).contains(&shown.tokens) {
@@ -344,10 +345,11 @@ impl Crew {
             match shown == expected {
                 true => Ok(()),
                 false => Err(format!(
-                    "{} tokens instead of {}\n{}",
+                    "{} tokens instead of {}\n{}\n{}",
                     shown.tokens,
                     expected.tokens,
-                    difference(&shown, &expected)
+                    difference(&shown, &expected),
+                    lingering(&dump)
                 )),
             }
         });
@@ -430,6 +432,12 @@ fn shown(json: &str) -> Ledger {
         ledger.sessions.insert(text(&session["name"]), (uid, pid, buffers.collect()));
     }
     ledger
+}
+
+/// What no session has and somebody holds.
+fn lingering(json: &str) -> String {
+    let dump: Value = serde_json::from_str(json).expect("a dump in JSON");
+    format!("lingering: {}", dump["lingering"])
 }
 
 fn difference(shown: &Ledger, expected: &Ledger) -> String {
