@@ -7,7 +7,12 @@
 #
 # Not for BoardConfig.mk: PRODUCT_* variables are read-only there.
 
+# With BERTH_LAZY_SERVICE the service is only there while somebody uses it; without it, always.
+ifdef BERTH_LAZY_SERVICE
+PRODUCT_PACKAGES += vendor.berth.allocator-service-lazy
+else
 PRODUCT_PACKAGES += vendor.berth.allocator-service
+endif
 
 # What the service is told of the device's heaps and limits; init/allocator.policy explains it. For a
 # file of its own a device sets BERTH_DEVICE_POLICY to its path from the root of the tree.

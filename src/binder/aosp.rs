@@ -12,7 +12,7 @@ use binder::binder_impl::{IBinderInternal, Remotable};
 use binder::{DeathRecipient, FromIBinder, IBinder, SpIBinder};
 
 pub use binder::{
-    BinderFeatures, ExceptionCode, Interface, ParcelFileDescriptor, ProcessState, Result, Status,
+    BinderFeatures, ExceptionCode, Interface, LazyServiceGuard, ParcelFileDescriptor, ProcessState, Result, Status,
     StatusCode, Strong, ThreadState,
 };
 
@@ -50,6 +50,15 @@ pub fn add_service<N: Remotable, T: FromIBinder + ?Sized>(
     service: &Strong<T>,
 ) -> Result<()> {
     Ok(binder::add_service(name, service.as_binder())?)
+}
+
+/// The same for a lazy service: the process ends when nobody has it any more and there is no
+/// [`LazyServiceGuard`], and whoever asks for it starts it again.
+pub fn add_lazy_service<N: Remotable, T: FromIBinder + ?Sized>(
+    name: &str,
+    service: &Strong<T>,
+) -> Result<()> {
+    Ok(binder::register_lazy_service(name, service.as_binder())?)
 }
 
 /// A service that is registered, at once; an error if there is none.

@@ -9,6 +9,7 @@
 //! RPC Binder over Unix sockets in that directory, for hosts without the driver. Unset, it is the
 //! driver where there is one.
 
+mod lazy;
 mod rpc;
 mod transport;
 
@@ -16,8 +17,10 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use rsbinder::lazy_service::LazyServiceRegistrar;
 use rsbinder::{hub, FromIBinder, Remotable, SIBinder, WIBinder};
 
+pub use lazy::LazyServiceGuard;
 pub use rsbinder::{ExceptionCode, Interface, ParcelFileDescriptor, Status, StatusCode, Strong};
 pub use transport::{Transport, TRANSPORT_VARIABLE};
 
@@ -115,17 +118,38 @@ pub fn add_service<N: Remotable + 'static, T: FromIBinder + ?Sized>(
     match transport::current() {
         Transport::Kernel => {
             transport::init_kernel()?;
-            register(name, service.as_binder())
+            let service = service.as_binder();
+            register(|| hub::add_service(name, service.clone()))
         }
         Transport::Rpc(directory) => rpc::serve::<N, T>(directory, name, service),
     }
 }
 
+/// The same for a lazy service: the process ends when nobody has it any more and there is no
+/// [`LazyServiceGuard`], and whoever asks for it starts it again. A directory of sockets starts
+/// nobody, so there it stays.
+pub fn add_lazy_service<N: Remotable + 'static, T: FromIBinder + ?Sized>(
+    name: &str,
+    service: &Strong<T>,
+) -> Result<()> {
+    match transport::current() {
+        Transport::Kernel => {
+            transport::init_kernel()?;
+            let registrar = LazyServiceRegistrar::instance();
+            register(|| registrar.register_service(name, service.as_binder()))
+        }
+        Transport::Rpc(directory) => {
+            log::info!("{name} is not lazy: nobody could start it again");
+            rpc::serve::<N, T>(directory, name, service)
+        }
+    }
+}
+
 /// Registers with the service manager, waiting for it to come up, as AOSP's library does.
-fn register(name: &str, service: SIBinder) -> Result<()> {
+fn register(add: impl Fn() -> Result<()>) -> Result<()> {
     let began = Instant::now();
     loop {
-        match hub::add_service(name, service.clone()) {
+        match add() {
             Err(status) if is_dead(&status) && began.elapsed() < SERVICE_MANAGER_TIMEOUT => {
                 std::thread::sleep(SERVICE_MANAGER_INTERVAL);
             }
@@ -134,12 +158,13 @@ fn register(name: &str, service: SIBinder) -> Result<()> {
     }
 }
 
-/// A service that is registered, at once; `NameNotFound` if there is none.
+/// A service that is registered, at once; `NameNotFound` if there is none. One that is declared to be
+/// started on demand is being started then.
 pub fn check_interface<T: FromIBinder + ?Sized>(name: &str) -> Result<Strong<T>> {
     match transport::current() {
         Transport::Kernel => {
             transport::init_kernel()?;
-            Ok(hub::check_interface(name)?)
+            Ok(hub::try_get_interface(name)?.ok_or(StatusCode::NameNotFound)?)
         }
         Transport::Rpc(directory) => Ok(rpc::connect(directory, name)?),
     }

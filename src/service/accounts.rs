@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::in_use::{Hold, InUse};
 use crate::lock::lock;
 use crate::policy::UidLimits;
 use crate::refusal::{OverLimit, Refusal, Scope};
@@ -149,12 +150,14 @@ pub(crate) struct Accounts {
     uids: BTreeMap<u32, UidLimits>,
     books: Mutex<Books>,
     reserve: Reserve,
+    in_use: InUse,
 }
 
 impl Accounts {
     pub(crate) fn new(limits: Limits, uids: BTreeMap<u32, UidLimits>) -> Accounts {
         let reserve = Reserve::new(limits.reserve_bytes);
-        Accounts { limits, uids, books: Mutex::default(), reserve }
+        let in_use = InUse::default();
+        Accounts { limits, uids, books: Mutex::default(), reserve, in_use }
     }
 
     /// What a uid may have.
@@ -164,6 +167,11 @@ impl Accounts {
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Whether the process may end while nothing is booked.
+    pub(crate) fn in_use(&self) -> &InUse {
+        &self.in_use
     }
 
     /// What the service uses, with what lingers.
@@ -256,7 +264,8 @@ impl Accounts {
         books.service.add(amount);
         books.uids.entry(uid).or_default().add(amount);
         drop(books);
-        Ok(Charge { accounts: self.clone(), uid, amount, lingers: false })
+        let hold = self.in_use.hold();
+        Ok(Charge { accounts: self.clone(), uid, amount, lingers: false, hold })
     }
 
     /// Notes that so many bytes will be taken from the system, unless its reserve would be smaller.
@@ -291,6 +300,8 @@ pub(crate) struct Charge {
     uid: u32,
     amount: Used,
     lingers: bool,
+    /// As long as something is booked a lazy service does not end.
+    hold: Option<Hold>,
 }
 
 impl Charge {
@@ -315,14 +326,16 @@ impl Charge {
 
     fn split_all(&mut self) -> Charge {
         let amount = std::mem::take(&mut self.amount);
-        Charge { accounts: self.accounts.clone(), uid: self.uid, amount, lingers: self.lingers }
+        let (accounts, hold) = (self.accounts.clone(), self.hold.take());
+        Charge { accounts, uid: self.uid, amount, lingers: self.lingers, hold }
     }
 
     /// Splits the booking of one buffer off, of so many bytes and descriptors.
     pub(crate) fn split_buffer(&mut self, bytes: u64, descriptors: u64) -> Charge {
         let amount = Used { bytes, buffers: 1, descriptors, sessions: 0 };
         self.amount.subtract(amount);
-        Charge { accounts: self.accounts.clone(), uid: self.uid, amount, lingers: self.lingers }
+        let (accounts, hold) = (self.accounts.clone(), self.hold.clone());
+        Charge { accounts, uid: self.uid, amount, lingers: self.lingers, hold }
     }
 
     /// Who pays.

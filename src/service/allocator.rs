@@ -47,6 +47,11 @@ pub fn register(allocator: &Strong<dyn IAllocator::IAllocator>) -> hal_binder::R
     hal_binder::add_service::<BnAllocator, _>(SERVICE_NAME, allocator)
 }
 
+/// The same for a process that ends when nobody uses it and is started on demand.
+pub fn register_lazy(allocator: &Strong<dyn IAllocator::IAllocator>) -> hal_binder::Result<()> {
+    hal_binder::add_lazy_service::<BnAllocator, _>(SERVICE_NAME, allocator)
+}
+
 /// Counts a refusal and gives it the form that Binder carries.
 fn answer<T>(service: &Service, result: Result<T, Refusal>) -> hal_binder::Result<T> {
     result.map_err(|refusal| {

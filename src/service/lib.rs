@@ -28,6 +28,7 @@ mod heap_class;
 mod heap_memory;
 mod heap_watch;
 mod heaps;
+mod in_use;
 mod latency;
 mod lock;
 mod memory;

@@ -19,22 +19,26 @@ use hal_binder::ProcessState;
 /// Threads that Binder may add: calls are short, and none waits for another.
 const BINDER_THREADS: u32 = 8;
 
-/// The allocator HAL. init starts it without any flag.
+/// The allocator HAL. init starts it without any flag, or with --lazy.
 #[derive(Debug, Parser)]
 #[command(name = "vendor.berth.allocator-service")]
 struct Arguments {
+    /// End when nobody uses it, to be started again on demand.
+    #[arg(long)]
+    lazy: bool,
     /// Say `ok`, or what is wrong with this policy file, and end.
     #[arg(long, value_name = "FILE")]
     check_policy: Option<PathBuf>,
 }
 
 fn main() {
-    if let Some(path) = Arguments::parse().check_policy {
-        check_policy(&path);
+    let arguments = Arguments::parse();
+    if let Some(path) = &arguments.check_policy {
+        check_policy(path);
     }
     init_log();
     std::panic::set_hook(Box::new(|panic| log::error!("{panic}")));
-    if let Err(error) = try_main() {
+    if let Err(error) = try_main(arguments.lazy) {
         log::error!("{error:#}");
         std::process::exit(1);
     }
@@ -58,13 +62,17 @@ fn check_policy(path: &Path) -> ! {
     }
 }
 
-fn try_main() -> Result<()> {
+fn try_main(lazy: bool) -> Result<()> {
     ProcessState::set_thread_pool_max_thread_count(BINDER_THREADS);
     let policy = Policy::load(&policy::path()).context("the allocator has no policy")?;
     let service = Service::new(policy).context("the allocator cannot start")?;
+    if lazy {
+        service.end_when_unused().context("the allocator cannot start")?;
+    }
     let object = allocator::new_binder(service);
     ProcessState::start_thread_pool();
-    allocator::register(&object).with_context(|| format!("{SERVICE_NAME} cannot be registered"))?;
+    let register = if lazy { allocator::register_lazy } else { allocator::register };
+    register(&object).with_context(|| format!("{SERVICE_NAME} cannot be registered"))?;
     log::info!("{SERVICE_NAME} is registered");
     ProcessState::join_thread_pool();
     Ok(())
@@ -101,9 +109,11 @@ mod tests {
     }
 
     #[test]
-    fn init_needs_no_flag() {
+    fn init_needs_no_flag_and_a_lazy_service_one() {
         let program = "vendor.berth.allocator-service";
-        assert_eq!(Arguments::try_parse_from([program]).unwrap().check_policy, None);
+        let parsed = Arguments::try_parse_from([program]).unwrap();
+        assert_eq!((parsed.check_policy, parsed.lazy), (None, false));
+        assert!(Arguments::try_parse_from([program, "--lazy"]).unwrap().lazy);
         assert!(Arguments::try_parse_from([program, "allocator.policy"]).is_err());
     }
 }

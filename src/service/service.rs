@@ -174,6 +174,12 @@ impl Service {
         Ok(service)
     }
 
+    /// Lets the process end when nothing is in the books and no client has the allocator: before
+    /// [`allocator::register_lazy`](crate::allocator::register_lazy).
+    pub fn end_when_unused(&self) -> io::Result<()> {
+        self.accounts.in_use().start()
+    }
+
     /// The heaps as they are now.
     pub(crate) fn heaps(&self) -> Arc<Heaps> {
         lock(&self.heaps).clone()

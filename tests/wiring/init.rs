@@ -37,6 +37,8 @@ pub struct Service {
     pub name: String,
     /// The program's path on the device.
     pub program: String,
+    /// What it is started with.
+    arguments: Vec<String>,
     /// Its options, each as the words of its line.
     options: Vec<Vec<String>>,
 }
@@ -102,9 +104,10 @@ pub fn services() -> Vec<Service> {
             if words[0] == "on" {
                 continue;
             }
-            assert!(words[0] == "service" && words.len() == 3, "{path:?}: {words:?}");
-            let (name, program) = (words[1].clone(), words[2].clone());
-            services.push(Service { name, program, options });
+            assert!(words[0] == "service" && words.len() >= 3, "{path:?}: {words:?}");
+            let (name, program, arguments) =
+                (words[1].clone(), words[2].clone(), words[3..].to_vec());
+            services.push(Service { name, program, arguments, options });
         }
         assert!(services.len() > first, "{path:?} has no service");
     }
@@ -152,6 +155,31 @@ fn a_service_is_disabled_and_oneshot_together_or_neither() {
     for service in services() {
         let (disabled, oneshot) = (service.option("disabled"), service.option("oneshot"));
         assert_eq!(disabled.is_some(), oneshot.is_some(), "{}", service.name);
+    }
+}
+
+#[test]
+fn a_service_is_told_to_be_lazy_exactly_if_it_is_started_on_demand() {
+    let services = services();
+    assert!(services.iter().any(|service| service.option("disabled").is_some()));
+    for service in services {
+        let lazy = service.option("disabled").is_some();
+        let due: &[&str] = if lazy { &["--lazy"] } else { &[] };
+        assert_eq!(service.arguments, due, "{}", service.program);
+        assert_eq!(service.program.ends_with("-lazy"), lazy, "{}", service.program);
+    }
+}
+
+#[test]
+fn services_of_one_name_differ_in_nothing_but_when_they_run() {
+    let services = services();
+    let often = |service: &Service| -> Vec<Vec<String>> {
+        let when = |words: &&Vec<String>| !["disabled", "oneshot"].contains(&words[0].as_str());
+        service.options.iter().filter(when).cloned().collect()
+    };
+    for service in &services {
+        assert_eq!(service.name, services[0].name, "one of them is installed");
+        assert_eq!(often(service), often(&services[0]), "{}", service.program);
     }
 }
 

@@ -16,7 +16,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, Target,
 use regex::Regex;
 
 use crate::blueprint::{Blueprints, Module};
-use crate::init::files_of_init;
+use crate::init::{files_of_init, services};
 use crate::repository::{files_with, read, root};
 
 /// The platform's libraries that modules of the vendor may link since Android 14 QPR3: each
@@ -90,12 +90,27 @@ impl DeviceTarget {
     /// Its module of a type. A program's module has a name of its own: it is known by the root.
     fn module<'a>(&self, blueprints: &'a Blueprints, typ: &'a str) -> &'a Module {
         let srcs = BTreeSet::from([self.root.clone()]);
-        let fits = |module: &&Module| module.folder == self.folder && module.list("srcs") == srcs;
-        let modules: Vec<&Module> = blueprints.of_type(typ).filter(fits).collect();
-        let [module] = modules[..] else {
-            panic!("{}: {} {typ} of {}", self.folder.display(), modules.len(), self.root)
+        let modules = self.modules(blueprints, typ, &srcs);
+        let [module, variants @ ..] = &modules[..] else {
+            panic!("{}: no {typ} of {}", self.folder.display(), self.root)
         };
+        for variant in variants {
+            // One program, installed in another way.
+            assert_eq!(typ, "rust_binary", "{} and {}", module.name(), variant.name());
+            assert_eq!(variant.list("defaults"), module.list("defaults"), "{}", variant.name());
+            assert_eq!(variant.list("rustlibs"), module.list("rustlibs"), "{}", variant.name());
+        }
         module
+    }
+
+    fn modules<'a>(
+        &self,
+        blueprints: &'a Blueprints,
+        typ: &'a str,
+        srcs: &BTreeSet<String>,
+    ) -> Vec<&'a Module> {
+        let fits = |module: &&Module| module.folder == self.folder && module.list("srcs") == *srcs;
+        blueprints.of_type(typ).filter(fits).collect()
     }
 
     fn main_module<'a>(&self, blueprints: &'a Blueprints) -> &'a Module {
@@ -239,10 +254,13 @@ fn every_crate_of_the_device_is_one_module_of_the_same_name() {
 #[test]
 fn every_module_is_a_crate_of_the_workspace() {
     let blueprints = Blueprints::load();
-    let known: BTreeSet<String> = device_targets()
-        .iter()
-        .map(|target| target.main_module(&blueprints).name().to_string())
-        .collect();
+    let mut known = BTreeSet::new();
+    for target in device_targets() {
+        let typ = target.main_module(&blueprints).typ.clone();
+        let srcs = BTreeSet::from([target.root.clone()]);
+        let modules = target.modules(&blueprints, &typ, &srcs);
+        known.extend(modules.iter().map(|module| module.name().to_string()));
+    }
     for module in blueprints.of_type("rust_library").chain(blueprints.of_type("rust_binary")) {
         assert!(known.contains(module.name()), "{} is in no Cargo.toml", module.name());
     }
@@ -434,21 +452,32 @@ fn every_file_and_module_that_a_module_names_exists() {
 }
 
 #[test]
-fn the_service_installs_its_rc_and_its_vintf_fragment() {
+fn each_service_installs_its_rc_and_the_vintf_fragment_and_no_other_beside_it() {
     let blueprints = Blueprints::load();
-    let service = blueprints.module("vendor.berth.allocator-service");
-    let files = |property: &str| -> BTreeSet<PathBuf> {
+    let eager = "vendor.berth.allocator-service";
+    let files = |service: &Module, property: &str| -> BTreeSet<PathBuf> {
         let groups = service.list(property);
         let groups = groups.iter().map(|name| blueprints.module(name.trim_start_matches(':')));
         groups
             .flat_map(|group| group.list("srcs").into_iter().map(|src| group.folder.join(src)))
             .collect()
     };
-    assert_eq!(files("init_rc"), BTreeSet::from_iter(files_of_init()));
-    assert_eq!(
-        files("vintf_fragments"),
-        BTreeSet::from(["vintf/vendor.berth.allocator.xml".into()])
-    );
+    let mut installed = BTreeSet::new();
+    for service in services() {
+        let module = blueprints.module(service.program.rsplit_once('/').unwrap().1);
+        let rc = files(module, "init_rc");
+        let due = BTreeSet::from([PathBuf::from(format!("init/{}.rc", module.name()))]);
+        assert_eq!(rc, due, "{}", module.name());
+        installed.extend(rc);
+        assert_eq!(
+            files(module, "vintf_fragments"),
+            BTreeSet::from(["vintf/vendor.berth.allocator.xml".into()])
+        );
+        if module.name() != eager {
+            assert_eq!(module.list("overrides"), BTreeSet::from([eager.to_string()]));
+        }
+    }
+    assert_eq!(installed, BTreeSet::from_iter(files_of_init()));
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod guest_log;
 mod image;
 mod kernel;
 mod lane;
+mod lazy;
 mod libgbinder;
 mod libtest;
 mod machine;

@@ -18,7 +18,7 @@ use crate::lane::{self, Choice, Kind, Lane, Machine};
 use crate::report::{Report, Tally};
 use crate::vm::{self, Prepared};
 use crate::workspace::{self, Executable, GUEST_TARGET};
-use crate::{aidl, libgbinder, libtest, machine, miri, process, vts};
+use crate::{aidl, lazy, libgbinder, libtest, machine, miri, process, vts};
 
 /// How long the tests of one stage may take on one lane.
 const LANE_TIMEOUT: Duration = Duration::from_secs(1200);
@@ -102,6 +102,11 @@ pub fn run(options: &Options) -> Result<u8> {
             Kind::Host => vts::on_this_machine(&options.filter),
             Kind::Vm(vm) => vts::in_the_vm(lane, vm, &options.filter),
         });
+        if matches!(lane.kind, Kind::Vm(_)) && options.filter.is_empty() {
+            staged(&format!("lazy service, lane {}", lane.name), Some(lane), &|| {
+                Ok(Tally::check(lazy::in_the_vm(lane)))
+            });
+        }
         staged(&format!("end-to-end, lane {}", lane.name), Some(lane), &|| match &lane.kind {
             Kind::Host => on_this_machine(lane, &options.filter),
             Kind::Vm(vm) => in_the_vm(lane, vm, &options.filter),

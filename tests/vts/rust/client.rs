@@ -3,7 +3,7 @@
 
 //! A client of the instance under test, with what it hears, and descriptors of what it asks for.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -121,7 +121,8 @@ impl One {
 
 /// A descriptor that the interface never leaves out.
 pub fn fd(fd: &Option<ParcelFileDescriptor>) -> BorrowedFd<'_> {
-    fd.as_ref().expect("a descriptor").as_fd()
+    let fd: &OwnedFd = fd.as_ref().expect("a descriptor").as_ref();
+    fd.as_fd()
 }
 
 /// The error that a call is refused with: service-specific, one of the interface's, with a message.
