@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
+use berth_kernel::open_file::remove_locks;
 use hal_binder::ParcelFileDescriptor;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     IAllocator::MAX_BATCH, OpenToken::OpenToken, ReattachEntry::ReattachEntry,
@@ -94,6 +95,13 @@ impl Holdings {
         };
         // Duplicating is done when nothing is locked.
         let Some(held) = held else { return Some(Err(Error::NoDescriptor(id))) };
+        if held.info().layout.dmaBuf {
+            // Whoever shares its open file can put locks on it, which hide what the kernel says of it.
+            // The service takes none from what it does not know yet.
+            if let Err(error) = remove_locks(held.as_fd()) {
+                log::debug!("buffer {id}: {error}");
+            }
+        }
         let duplicate = |fd: std::os::fd::BorrowedFd<'_>| {
             let fd = fd.try_clone_to_owned();
             fd.map(ParcelFileDescriptor::new)

@@ -25,12 +25,12 @@ use std::sync::OnceLock;
 use nix::errno::Errno;
 use nix::libc::c_int;
 pub use nix::sys::mman::ProtFlags;
-use nix::sys::stat::{fstat, SFlag};
+use nix::sys::stat::SFlag;
 
 use crate::identity::Identity;
 use crate::mapping::{Mapping, ReadOnly};
 use crate::memfd::Memfd;
-use crate::{page_size, KernelError};
+use crate::{file_type, page_size, KernelError};
 
 /// The longest name in bytes: `ASHMEM_NAME_LEN` less the final NUL.
 pub const MAX_NAME_BYTES: usize = 255;
@@ -43,7 +43,7 @@ pub const DEVICE: &str = "/dev/ashmem";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// `MISC_MAJOR` (`include/uapi/linux/major.h`), of which ashmem has a minor.
-const MISC_MAJOR: u64 = 10;
+const MISC_MAJOR: u32 = 10;
 
 mod ioctl {
     use nix::libc::c_ulong;
@@ -328,13 +328,7 @@ fn open() -> Result<File, KernelError> {
 
 /// Only such a device is asked an ioctl: to another its number may mean something.
 fn is_misc_device(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
-    let status = fstat(fd.as_raw_fd())?;
-    let character = status.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits();
-    // As the kernel encodes it (`new_encode_dev`): nix has no `major` for Android, and libc's is
-    // unsafe in some versions only. The width of the field differs between architectures.
-    #[allow(clippy::unnecessary_cast)]
-    let major = (status.st_rdev as u64 >> 8) & 0xfff;
-    Ok(character && major == MISC_MAJOR)
+    Ok(file_type::of(fd)? == (SFlag::S_IFCHR, MISC_MAJOR))
 }
 
 fn size(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
@@ -387,6 +381,7 @@ mod tests {
     use crate::meminfo::MemInfo;
     use berth_facilities::{missing, Facility};
     use nix::fcntl::{fcntl, FcntlArg, FdFlag};
+    use nix::sys::stat::fstat;
     use proptest::prelude::*;
 
     #[test]

@@ -9,11 +9,11 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::fcntl::{fcntl, FcntlArg, OFlag, SealFlag};
-use nix::sys::stat::{fstat, SFlag};
+use nix::sys::stat::SFlag;
 use nix::sys::statfs::{fstatfs, HUGETLBFS_MAGIC};
 
 use crate::fdinfo::DmaBufInfo;
-use crate::{ashmem, memfd, KernelError};
+use crate::{ashmem, file_type, memfd, KernelError};
 
 /// What a descriptor is open on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,14 +61,14 @@ impl fmt::Display for DescriptorKind {
 }
 
 impl DescriptorKind {
-    /// Asks the kernel what `fd` is open on.
+    /// Asks the kernel what `fd` is open on, and no file system that somebody may run and need never
+    /// answer.
     pub fn of(fd: BorrowedFd<'_>) -> Result<DescriptorKind, KernelError> {
         if flags(fd)?.contains(OFlag::O_PATH) {
             return Ok(DescriptorKind::Path);
         }
-        let status = fstat(fd.as_raw_fd())
+        let (file_type, _) = file_type::of(fd)
             .map_err(KernelError::context(|| "ask what a descriptor is".to_owned()))?;
-        let file_type = SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits());
         Ok(match file_type {
             SFlag::S_IFSOCK => DescriptorKind::Socket,
             SFlag::S_IFIFO => DescriptorKind::Pipe,
@@ -139,7 +139,11 @@ fn is_dma_buf(fd: BorrowedFd<'_>, file_type: SFlag) -> Result<bool, KernelError>
     }
 }
 
+/// Whether a file is of huge pages. Like shared memory, and like nothing else, it has seals.
 fn is_on_huge_pages(fd: BorrowedFd<'_>) -> Result<bool, KernelError> {
+    if memfd::seals(fd).is_err() {
+        return Ok(false);
+    }
     let on = fstatfs(fd)
         .map_err(KernelError::context(|| "ask what file system a descriptor is on".to_owned()))?;
     Ok(on.filesystem_type() == HUGETLBFS_MAGIC)

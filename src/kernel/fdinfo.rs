@@ -69,24 +69,22 @@ impl DmaBufInfo {
 ///
 /// `E2BIG` if a holder puts locks on it faster than that. It is held, then.
 pub fn holders(fd: BorrowedFd<'_>) -> Result<Option<u64>, KernelError> {
-    let operation = || format!("read the fdinfo of descriptor {}", fd.as_raw_fd());
-    let mut path = [0; PATH_BYTES];
-    let mut room = path.as_mut_slice();
-    write!(room, "/proc/self/fdinfo/{}", fd.as_raw_fd()).map_err(KernelError::io(operation))?;
-    let length = PATH_BYTES.saturating_sub(room.len());
-    let path = OsStr::from_bytes(path.get(..length).unwrap_or_default());
-    let find = || File::open(path).and_then(find_holders).map_err(KernelError::io(operation));
-    if let Some(found) = find()? {
+    if let Some(found) = find_holders_of(fd)? {
         return Ok(found);
     }
     remove_locks(fd)?;
-    find()?.ok_or_else(|| KernelError::new(operation(), Errno::E2BIG))
+    find_holders_of(fd)?.ok_or_else(|| too_many_locks(fd))
 }
 
 /// Who exported a dma-buf, for a descriptor that anybody may have sent: `None` if it is none. It reads
-/// no more than [`holders`] does, and removes locks as that does.
+/// no more than [`holders`] does, and asks nothing of what the descriptor is open on: a file system
+/// in its sender's hands need never answer.
+///
+/// # Errors
+///
+/// `E2BIG` if it is locked so often that nothing can be seen of it.
 pub fn exporter(fd: BorrowedFd<'_>) -> Result<Option<String>, KernelError> {
-    if holders(fd)?.is_none() {
+    if find_holders_of(fd)?.ok_or_else(|| too_many_locks(fd))?.is_none() {
         return Ok(None);
     }
     let path = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
@@ -96,6 +94,22 @@ pub fn exporter(fd: BorrowedFd<'_>) -> Result<Option<String>, KernelError> {
     });
     let text = read.map_err(KernelError::io(|| format!("read {path}")))?;
     Ok(DmaBufInfo::parse(&String::from_utf8_lossy(&text)).map(|info| info.exporter))
+}
+
+fn too_many_locks(fd: BorrowedFd<'_>) -> KernelError {
+    let operation = format!("find out what descriptor {} is among its locks", fd.as_raw_fd());
+    KernelError::new(operation, Errno::E2BIG)
+}
+
+/// The count of a descriptor's fdinfo; `None` if it did not come soon enough.
+fn find_holders_of(fd: BorrowedFd<'_>) -> Result<Option<Option<u64>>, KernelError> {
+    let operation = || format!("read the fdinfo of descriptor {}", fd.as_raw_fd());
+    let mut path = [0; PATH_BYTES];
+    let mut room = path.as_mut_slice();
+    write!(room, "/proc/self/fdinfo/{}", fd.as_raw_fd()).map_err(KernelError::io(operation))?;
+    let length = PATH_BYTES.saturating_sub(room.len());
+    let path = OsStr::from_bytes(path.get(..length).unwrap_or_default());
+    File::open(path).and_then(find_holders).map_err(KernelError::io(operation))
 }
 
 /// Reads an fdinfo file as far as it has to; `None` if that was not far enough.
@@ -211,6 +225,28 @@ mod tests {
         assert_eq!(found("count:\t1\nexp_name:\tno size\n", CHUNK_BYTES), Some(None));
     }
 
+    fn lock(fd: BorrowedFd<'_>, start: i64) {
+        let byte = flock {
+            l_type: F_WRLCK as c_short,
+            l_whence: SEEK_SET as c_short,
+            l_start: start,
+            l_len: 1,
+            l_pid: 0,
+        };
+        fcntl(fd.as_raw_fd(), FcntlArg::F_OFD_SETLK(&byte)).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_dma_buf_is_told_by_its_text_and_keeps_its_locks() {
+        let memfd = Memfd::create("any file", 4096).unwrap();
+        assert_eq!(exporter(memfd.as_fd()).unwrap(), None);
+        (0..2000).for_each(|number| lock(memfd.as_fd(), number * 2));
+        let path = format!("/proc/self/fdinfo/{}", memfd.as_fd().as_raw_fd());
+        let before = fs::read(&path).unwrap();
+        assert_eq!(exporter(memfd.as_fd()).unwrap_err().errno, Errno::E2BIG);
+        assert_eq!(fs::read(&path).unwrap().len(), before.len());
+    }
+
     #[test]
     #[ignore = "needs dma-heap-system"]
     fn locks_of_a_holder_do_not_hide_that_it_holds() {
@@ -219,16 +255,7 @@ mod tests {
         }
         let buffer = DmaHeap::open("system").unwrap().allocate(4096).unwrap();
         let client = buffer.as_fd().try_clone_to_owned().unwrap();
-        let lock = |start| {
-            let byte = flock {
-                l_type: F_WRLCK as c_short,
-                l_whence: SEEK_SET as c_short,
-                l_start: start,
-                l_len: 1,
-                l_pid: 0,
-            };
-            fcntl(client.as_raw_fd(), FcntlArg::F_OFD_SETLK(&byte)).unwrap();
-        };
+        let lock = |start| lock(client.as_fd(), start);
         let path = format!("/proc/self/fdinfo/{}", buffer.as_fd().as_raw_fd());
         let find = || find_holders(File::open(&path).unwrap()).unwrap();
         // Not next to each other: the kernel would make one of them.

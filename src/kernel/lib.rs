@@ -33,6 +33,7 @@ pub mod trace;
 pub mod udmabuf;
 
 mod error;
+mod file_type;
 mod inotify;
 mod poll;
 

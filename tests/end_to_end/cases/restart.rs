@@ -99,6 +99,21 @@ fn buffers_outlive_several_services_and_what_is_freed_between_them_stays_free() 
 }
 
 #[test]
+fn locks_of_a_taker_do_not_keep_an_owner_from_presenting_his_buffer() {
+    let device = Device::start();
+    let owner = device.client(APP).with_session();
+    let taker = device.client(OTHER_APP).with_session();
+    let held = owner.allocate_one(&Descriptor::linear(4096));
+    let seen = taker.acquire(owner.share(held.handle, OTHER_APP)).unwrap();
+    // Each is a line of what the kernel says of the buffer.
+    taker.ask(Ask::Lock(seen.handle, 3000)).unwrap();
+    device.kill_service();
+    owner.await_lost();
+    device.start_service();
+    assert_eq!(owner.await_restored().buffers, [held.info.id]);
+}
+
+#[test]
 fn calls_wait_for_the_next_service_and_what_is_asked_twice_is_answered_once() {
     let device = Device::start();
     let client = device.client(APP).with_session();
