@@ -186,7 +186,7 @@ impl Stage {
             other => panic!("BERTH_TRANSPORT={other} is neither kernel nor rpc"),
         };
         // Other uids start these programs, and may not reach where they were built.
-        for program in ["berth-allocator-service", "berth-peer", "berthctl"] {
+        for program in ["berth-allocator-service", "berth-peer", "berthctl", "berth-readme-ring"] {
             let (from, to) = (built.join(program), folder.path().join(program));
             fs::copy(&from, &to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
             fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).expect("its mode");
@@ -630,7 +630,12 @@ impl Client {
 impl Device {
     /// berthctl as a command, to be run beside the test.
     pub fn berthctl_of(&self, uid: u32) -> Command {
-        let mut command = self.program("berthctl");
+        self.program_of("berthctl", uid)
+    }
+
+    /// A program as a command under a uid.
+    pub fn program_of(&self, name: &str, uid: u32) -> Command {
+        let mut command = self.program(name);
         command.uid(uid).gid(uid);
         command
     }

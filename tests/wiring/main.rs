@@ -11,6 +11,7 @@ mod headers;
 mod init;
 mod names;
 mod policy;
+mod readme;
 mod repository;
 mod soong;
 mod vintf;

@@ -23,6 +23,7 @@ mod pools;
 mod pressure;
 mod proc_truth;
 mod purgeable;
+mod readme;
 mod refusals;
 mod regions;
 mod restart;
