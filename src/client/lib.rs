@@ -35,6 +35,7 @@ mod brackets;
 mod buffer;
 mod connection;
 mod error;
+pub mod feed;
 mod fence;
 mod foreign;
 mod holdings;
@@ -62,6 +63,7 @@ pub use berth_shared::pool::{
 pub use berth_shared::purge::{Contents, Priority};
 pub use buffer::Buffer;
 pub use error::{Error, RefusalCode};
+pub use feed::Feed;
 pub use fence::Fence;
 pub use foreign::{ForeignKind, ForeignMemory};
 pub use mapped::{MappedBuffer, ReadAccess, WriteAccess};

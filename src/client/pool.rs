@@ -204,6 +204,30 @@ impl Pool {
         let frame = self.0.in_time(within, |left| self.0.participant.take(queue, left))?;
         Ok(Filled::new(self, frame))
     }
+
+    /// What comes in time to a queue, without the service; `None` if nothing does.
+    pub(crate) fn take_in_time(
+        &self,
+        queue: Queue,
+        within: Duration,
+    ) -> Result<Option<Filled>, Error> {
+        let frame = self.0.up_to_date(|| self.0.participant.take(queue, within));
+        if_any(frame.map(|frame| Filled::new(self, frame)))
+    }
+
+    /// The same of a free slot.
+    pub(crate) fn acquire_in_time(&self, within: Duration) -> Result<Option<Lease>, Error> {
+        let slot = self.0.up_to_date(|| self.0.participant.acquire(within));
+        if_any(slot.map(|slot| Lease::new(self, slot)))
+    }
+}
+
+/// Nothing, where there may be something later.
+fn if_any<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
+    match result {
+        Err(Error::Pool(Fault::TimedOut(_) | Fault::Halt(Halt::TooManyHeld(_)))) => Ok(None),
+        result => result.map(Some),
+    }
 }
 
 impl Part {

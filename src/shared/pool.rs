@@ -55,7 +55,8 @@
 //!
 //! # Waiting
 //!
-//! Waiters sleep on a futex, which no event loop can poll: wait in a thread of your own, or try.
+//! Waiters sleep on a futex, which no event loop can poll: `Feed` of the client library has a thread
+//! that waits and a descriptor to poll.
 
 mod board;
 mod claims;

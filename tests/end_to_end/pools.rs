@@ -46,6 +46,9 @@ pub enum AskPool {
     Take(PoolHandle, u64),
     /// Take a filled slot from the queue of a stage, 0 to 2, waiting so many milliseconds.
     TakeFrom(PoolHandle, u8, u64),
+    /// Take so many filled slots by a descriptor that is polled, numbered from 0, and give each back;
+    /// then wait for the pool's end. How many frames?
+    Watch(PoolHandle, u64),
     /// Hand one that was taken on to the queue of a stage.
     PassOn(LeaseHandle, u8, Said),
     /// Whether all bytes of the slot's buffer have this value.

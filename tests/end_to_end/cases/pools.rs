@@ -76,6 +76,24 @@ fn frames_go_from_process_to_process_in_order_with_what_is_said_of_them() {
 }
 
 #[test]
+fn an_event_loop_has_every_frame_by_a_descriptor_and_hears_of_the_pools_end() {
+    let device = Device::start();
+    let camera = device.client(APP).with_session();
+    let at_camera = camera.create_pool(&frame(), sizes(3));
+    let (display, at_display) = participant(&device, OTHER_APP, &camera, at_camera);
+    begin(&display, AskPool::Watch(at_display, 100));
+    // Many more than there are slots: each comes back.
+    for sequence in 0..100 {
+        let (lease, _) = camera.acquire_slot(at_camera, LONG).leased();
+        camera.submit_slot(lease, sequence as u8, numbered(sequence));
+    }
+    let all: Vec<_> = (0..3).map(|_| camera.acquire_slot(at_camera, LONG).leased()).collect();
+    assert_eq!(all.len(), 3, "all came back");
+    camera.leave_pool(at_camera);
+    assert_eq!(display.finish(), Answer::Count(100));
+}
+
+#[test]
 fn a_frame_goes_through_the_stages_of_a_pipeline_in_one_slot() {
     let device = Device::start();
     let camera = device.client(APP).with_session();

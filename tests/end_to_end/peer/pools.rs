@@ -7,6 +7,7 @@ mod hostile;
 mod mill;
 
 use std::collections::HashMap;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use berth_client::{
 };
 use berth_end_to_end::pools::{AskPool, LeaseHandle, PoolAnswer, PoolHandle, Said};
 use berth_end_to_end::protocol::Answer;
+use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 
 use crate::wire;
 use mill::Mill;
@@ -85,6 +87,7 @@ impl Pools {
                 let taken = self.pool(pool)?.take_from(queue(number)?, within);
                 self.taken(pool, taken)?
             }
+            AskPool::Watch(pool, frames) => Answer::Count(watch(self.pool(pool)?, frames)?),
             AskPool::PassOn(lease, number, said) => {
                 let (_, held) = self.leases.remove(&lease).context("no such slot here")?;
                 let Held::Full(filled) = held else { anyhow::bail!("it was not taken") };
@@ -166,6 +169,26 @@ impl Pools {
 
     fn held(&self, lease: LeaseHandle) -> Result<&Held> {
         self.leases.get(&lease).map(|(_, held)| held).context("no such slot here")
+    }
+}
+
+/// Takes frames as an event loop does, until the pool ends.
+fn watch(pool: &Pool, frames: u64) -> Result<usize> {
+    let feed = pool.frames(Queue::First)?;
+    let next = || -> Result<Result<Filled, Error>> {
+        let mut entries = [PollFd::new(feed.as_fd(), PollFlags::POLLIN)];
+        anyhow::ensure!(poll(&mut entries, PollTimeout::from(60_000u16))? == 1, "nothing came");
+        feed.next().context("the descriptor is ready, and nothing is there")
+    };
+    for sequence in 0..frames {
+        let frame = next()??;
+        anyhow::ensure!(frame.metadata().sequence == sequence, "{:?}", frame.metadata());
+        anyhow::ensure!(mill::all_bytes_are(&*frame.buffer()?, sequence as u8)?, "other bytes");
+        frame.release();
+    }
+    match next()? {
+        Err(Error::Pool(PoolFault::Halt(PoolHalt::Closed))) => Ok(frames as usize),
+        other => anyhow::bail!("{other:?} instead of the pool's end"),
     }
 }
 
