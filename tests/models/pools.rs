@@ -315,3 +315,40 @@ fn nobody_sleeps_while_there_is_a_slot_for_it() {
         assert!(got || is_woken, "it sleeps, and nobody wakes it");
     });
 }
+
+#[test]
+fn a_newcomer_does_not_sleep_while_there_is_a_slot_for_it() {
+    check(|| {
+        let pool = Arc::new(Pool { newcomer: Some(1), ..Pool::of(2, 0b01) });
+        let resident = pool.as_seen_by(0, 1);
+        assert!(resident.acquire());
+        let releasing = thread::spawn(move || Machine::new(&resident).release(0).wake);
+        // The service seats a participant, of which the resident does not ask.
+        let newcomer = pool.as_seen_by(1, 2);
+        pool.epoch.store(2, Ordering::SeqCst);
+        pool.alive.store(0b11, Ordering::SeqCst);
+        let turn = Machine::new(&newcomer).stand(Line::Free);
+        let got = Machine::new(&newcomer).try_acquire(Some(&turn)).unwrap().is_some();
+        let is_woken = releasing.join().unwrap();
+        assert!(got || is_woken, "it sleeps, and nobody wakes it");
+    });
+}
+
+#[test]
+fn a_newcomer_does_not_sleep_while_there_is_a_frame_for_it() {
+    check(|| {
+        let pool = Arc::new(Pool { newcomer: Some(1), ..Pool::of(2, 0b01) });
+        let resident = pool.as_seen_by(0, 1);
+        assert!(resident.acquire());
+        let submitting = thread::spawn(move || {
+            Machine::new(&resident).submit(0, Queue::First, &Metadata::default()).unwrap()
+        });
+        let newcomer = pool.as_seen_by(1, 2);
+        pool.epoch.store(2, Ordering::SeqCst);
+        pool.alive.store(0b11, Ordering::SeqCst);
+        let turn = Machine::new(&newcomer).stand(Line::Filled(Queue::First));
+        let taken = Machine::new(&newcomer).try_take(Queue::First, Some(&turn)).unwrap();
+        let is_woken = submitting.join().unwrap();
+        assert!(taken.is_some() || is_woken, "it sleeps, and nobody wakes it");
+    });
+}

@@ -521,7 +521,9 @@ impl<'cells, C: Cells> Machine<'cells, C> {
 
     fn somebody_waits(&self, line: Line, board: &Board) -> bool {
         let waits = |other| self.of(other, claims::WAITING_AT).unwrap_or(0) & line.waiters() != 0;
-        bits(board.alive).any(waits)
+        // One that came since may wait, whose page is not known or is still that of whoever had its
+        // number before.
+        board.epoch != self.cells.known_epoch() || bits(board.alive).any(waits)
     }
 }
 

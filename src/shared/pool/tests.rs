@@ -242,6 +242,35 @@ fn a_number_is_used_again_and_its_page_is_not() {
 
 #[test]
 #[cfg_attr(miri, ignore = "needs a kernel")]
+fn whoever_waits_is_woken_by_one_that_does_not_know_it_yet() {
+    let filled = Line::Filled(Queue::First);
+    for number_is_used_again in [false, true] {
+        let mut keeper = keeper(2, 2);
+        let [veteran, gone] = crowd(&mut keeper);
+        let held = [(); 2].map(|()| veteran.acquire(LONG).unwrap());
+        if number_is_used_again {
+            keeper.unseat(gone.number());
+        }
+        let newcomer = join(&mut keeper);
+        let turns =
+            [Line::Free, filled].map(|line| newcomer.with(|cells| Machine::new(cells).stand(line)));
+        assert_eq!(newcomer.try_take(Queue::First), Ok(None), "it would sleep from here on");
+        // The veteran has not asked the service who came: none of this needs that.
+        veteran.with(|cells| {
+            let machine = Machine::new(cells);
+            assert_eq!(machine.submit(held[0], Queue::First, &numbered(1)), Ok(true));
+            assert!(machine.release(held[1]).wake);
+            let turn = machine.stand(filled);
+            assert!(machine.leave(&turn), "whoever leaves empty-handed, too");
+        });
+        let taken =
+            newcomer.with(|cells| Machine::new(cells).try_take(Queue::First, Some(&turns[1])));
+        assert_eq!(taken.unwrap().map(|frame| frame.slot), Some(held[0]));
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn all_seats_can_be_taken_and_frames_of_those_who_left_make_room_last() {
     let mut keeper = keeper(2, 2);
     let first = join(&mut keeper);
