@@ -174,3 +174,21 @@ fn a_notification_for_all_reaches_two_who_wait() {
         others.into_iter().for_each(|other| other.join().unwrap());
     });
 }
+
+#[test]
+fn a_notification_without_the_mutex_does_not_hide_a_waiter_from_the_next() {
+    explore(3, || {
+        let shared = Shared::new();
+        let wait: fn(&Shared, u32) = |shared, id| {
+            assert_eq!(shared.wait_for(id, 1), Acquired::Clean);
+            shared.words().unlock();
+        };
+        let others = processes(&shared, [wait]);
+        // Somebody else slept here before.
+        shared.condition().prepare();
+        shared.condition().notify_all();
+        add_once(&shared, 9);
+        shared.condition().notify_all();
+        others.into_iter().for_each(|other| other.join().unwrap());
+    });
+}

@@ -62,6 +62,8 @@ impl Words<'_> {
     pub fn notify_all(&self) {
         self.count.fetch_add(1, Ordering::Release);
         if self.sleepers.swap(0, Ordering::AcqRel) != 0 {
+            // Once more for a waiter that came since: it has seen the first, and its mark is gone.
+            self.count.fetch_add(1, Ordering::Release);
             futex::wake_all(self.count);
         }
     }
