@@ -261,13 +261,15 @@ impl<'cells, C: Cells> Machine<'cells, C> {
         if !self.holds(slot) {
             return Err(Lost(slot));
         }
-        let me = self.cells.me();
         let mut was = self.word(slot);
         let mut claimed = true;
         // Once more if somebody that had touched the word has just put it right.
         for _ in 0..2 {
+            if !self.is_mine(was) {
+                break;
+            }
             let ticket = self.cells.tickets().fetch_add(1, Relaxed);
-            let filled = was.submitted(me, queue.number(), ticket);
+            let filled = was.submitted(self.cells.me(), queue.number(), ticket);
             self.record(slot, filled.key(), metadata);
             if std::mem::take(&mut claimed) {
                 self.unclaim(slot);
@@ -277,9 +279,11 @@ impl<'cells, C: Cells> Machine<'cells, C> {
                     self.cells.full_barrier();
                     return Ok(self.somebody_waits(Line::Filled(queue), &self.cells.board()));
                 }
-                Err(now) if now.state() == SlotState::Held && now.participant() == me => was = now,
-                Err(_) => return Err(Lost(slot)),
+                Err(now) => was = now,
             }
+        }
+        if claimed {
+            self.unclaim(slot);
         }
         Err(Lost(slot))
     }
@@ -287,16 +291,16 @@ impl<'cells, C: Cells> Machine<'cells, C> {
     /// Gives a slot that this participant holds back, used or not.
     pub fn release(&self, slot: u32) -> Released {
         if self.holds(slot) {
-            let me = self.cells.me();
             let mut was = self.word(slot);
             self.unclaim(slot);
             for _ in 0..2 {
-                match self.swap(slot, was, was.next(SlotState::Free, me)) {
-                    Err(now) if now.state() == SlotState::Held && now.participant() == me => {
-                        was = now;
-                    }
-                    // Otherwise it is another's by now, or the keeper's to put right.
-                    _ => break,
+                // Otherwise it is another's by now, or the keeper's to put right.
+                if !self.is_mine(was) {
+                    break;
+                }
+                match self.swap(slot, was, was.next(SlotState::Free, self.cells.me())) {
+                    Ok(()) => break,
+                    Err(now) => was = now,
                 }
             }
         }
@@ -353,6 +357,13 @@ impl<'cells, C: Cells> Machine<'cells, C> {
     fn swap(&self, slot: u32, was: SlotWord, new: SlotWord) -> Result<(), SlotWord> {
         let swapped = self.cells.slot(slot).compare_exchange(was.0, new.0, AcqRel, Acquire);
         swapped.map(drop).map_err(SlotWord)
+    }
+
+    /// Whether a word is that of a slot which this participant holds, if it takes part still.
+    fn is_mine(&self, word: SlotWord) -> bool {
+        let me = self.cells.me();
+        let is_held_by_me = word.state() == SlotState::Held && word.participant() == me;
+        is_held_by_me && self.cells.board().alive & bit(me) != 0
     }
 
     fn held(&self) -> u32 {

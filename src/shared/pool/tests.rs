@@ -205,6 +205,26 @@ fn a_dead_participant_gives_back_what_it_held_and_leaves_what_it_submitted() {
 
 #[test]
 #[cfg_attr(miri, ignore = "needs a kernel")]
+fn whoever_has_ended_takes_nothing_from_those_who_came_after() {
+    for submits in [false, true] {
+        let mut keeper = keeper(1, 1);
+        let [ended, producer] = crowd(&mut keeper);
+        let slot = ended.acquire(LONG).unwrap();
+        keeper.unseat(ended.number());
+        assert_eq!(producer.try_acquire(), Ok(Some(slot)));
+        producer.submit(slot, Queue::First, &numbered(7)).unwrap();
+        if submits {
+            assert_eq!(ended.submit(slot, Queue::First, &numbered(8)), Err(Lost(slot)));
+        } else {
+            assert!(!ended.release(slot));
+        }
+        let frame = producer.try_take(Queue::First).unwrap().expect("the frame is there still");
+        assert_eq!((frame.producer, frame.metadata.sequence), (producer.number(), 7));
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_waiter_that_dies_lets_the_next_one_have_its_turn() {
     let mut keeper = keeper(1, 1);
     let [holder, dead, heir] = crowd(&mut keeper);
