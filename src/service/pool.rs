@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use berth_kernel::KernelError;
-use berth_shared::pool::{Keeper, MAX_SLOTS};
+use berth_shared::pool::{Bounds, Keeper, MAX_SLOTS};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     Access::Access, BufferDescriptor::BufferDescriptor,
 };
@@ -87,12 +87,13 @@ impl Pool {
         id: i64,
         owner: Arc<Session>,
         descriptor: BufferDescriptor,
-        (max_participants, max_held): (u32, u32),
+        bounds: Bounds,
         charge: Charge,
     ) -> Result<Pool, Refusal> {
-        let keeper = Keeper::new("berth pool", max_held).map_err(Refusal::of_kernel)?;
+        let keeper = Keeper::new("berth pool", bounds).map_err(Refusal::of_kernel)?;
         let (slots, tokens) = (BTreeMap::new(), Vec::new());
         let state = Mutex::new(State { keeper, closed: false, slots, tokens });
+        let max_participants = bounds.participants;
         Ok(Pool { id, owner, descriptor, max_participants, _charge: charge, state })
     }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use berth_kernel::random::Random;
-use berth_shared::pool::{CLAIMS_BYTES, MAX_PARTICIPANTS, MAX_SLOTS};
+use berth_shared::pool::{Bounds, CLAIMS_BYTES, MAX_PARTICIPANTS, MAX_SLOTS};
 use hal_binder::ParcelFileDescriptor;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     Access::Access, AllocationFlag::AllocationFlag, BufferDescriptor::BufferDescriptor,
@@ -138,17 +138,18 @@ impl Service {
         }
         let slots = in_range("slots", options.slots, 1, MAX_SLOTS)?;
         let most = in_range("maxParticipants", options.maxParticipants, 1, MAX_PARTICIPANTS)?;
-        let max_held = match in_range("maxHeld", options.maxHeld, 0, MAX_SLOTS)? {
+        let held = match in_range("maxHeld", options.maxHeld, 0, MAX_SLOTS)? {
             0 => MAX_SLOTS,
-            max_held => max_held,
+            held => held,
         };
+        let bounds = Bounds { participants: most, held };
         self.pools.check_room(session.id)?;
         // All pages that it can come to have, and their descriptors.
         let bytes = (CLAIMS_BYTES as u64).saturating_mul(most.into());
         let bytes = bytes.saturating_add(SHARED_PAGES_BYTES);
         let charge = self.admit(session.uid, bytes, u64::from(most).saturating_add(2), 1)?;
         let id = self.new_id();
-        let pool = Pool::new(id, session.clone(), descriptor.clone(), (most, max_held), charge)?;
+        let pool = Pool::new(id, session.clone(), descriptor.clone(), bounds, charge)?;
         let pool = Arc::new(pool);
         let mut buffers = self.pool_buffers(session, descriptor, slots)?;
         let result = pool

@@ -70,7 +70,7 @@ mod slot;
 mod tests;
 
 pub use claims::{CLAIMS_BYTES, MAX_WAITERS};
-pub use keeper::{Keeper, Restored};
+pub use keeper::{Bounds, Keeper, Restored};
 pub use machine::{Board, Cells, Halt, Line, Lost, Machine, Queue, Released, Turn, Word};
 pub use metadata::{Crop, Frame, Metadata};
 pub use participant::{Fault, Pages, Participant};

@@ -34,6 +34,15 @@ pub struct Restored {
     pub withdrawn: u32,
 }
 
+/// The most that a pool allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Participants at a time, of [`MAX_PARTICIPANTS`] at most.
+    pub participants: u32,
+    /// Slots that each may hold.
+    pub held: u32,
+}
+
 /// A participant's page. It stays when the participant ends, for the frames that it submitted, until
 /// another has its number.
 #[derive(Debug)]
@@ -58,7 +67,7 @@ pub struct Keeper {
     table: (Memfd, Page<ReadWrite, { board::BYTES }>),
     seats: [Option<Seat>; MAX_PARTICIPANTS as usize],
     suspects: [Option<Suspect>; MAX_SLOTS as usize],
-    max_held: u32,
+    bounds: Bounds,
     epoch: u32,
     alive: u32,
     present: u32,
@@ -66,8 +75,9 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// A pool without slots and participants, each of which may hold `max_held` slots.
-    pub fn new(name: &str, max_held: u32) -> Result<Keeper, KernelError> {
+    /// A pool without slots and participants, of which there are no more than `bounds` says, those
+    /// included that left frames behind: so many pages with a descriptor each, and two more.
+    pub fn new(name: &str, bounds: Bounds) -> Result<Keeper, KernelError> {
         let page = || -> Result<_, KernelError> {
             let memfd = Memfd::create(name, board::BYTES as u64)?;
             let page: Page<ReadWrite, { board::BYTES }> = Page::map(memfd.as_fd())?;
@@ -78,7 +88,7 @@ impl Keeper {
             table: page()?,
             seats: Default::default(),
             suspects: [None; MAX_SLOTS as usize],
-            max_held,
+            bounds,
             epoch: 1,
             alive: 0,
             present: 0,
@@ -87,7 +97,7 @@ impl Keeper {
         for slot in 0..MAX_SLOTS {
             keeper.slot(slot).store(ABSENT.0, Ordering::Relaxed);
         }
-        keeper.show(board::MAX_HELD_AT, max_held);
+        keeper.show(board::MAX_HELD_AT, bounds.held);
         keeper.show(board::EPOCH_AT, keeper.epoch);
         keeper.show(board::MAGIC_AT, board::MAGIC);
         Ok(keeper)
@@ -142,7 +152,7 @@ impl Keeper {
 
     /// Seats a participant and answers its number; `None` if all seats are taken.
     pub fn seat(&mut self, name: &str) -> Result<Option<u32>, KernelError> {
-        let free = !self.alive & bits_below(MAX_PARTICIPANTS);
+        let free = !self.alive & bits_below(self.bounds.participants.min(MAX_PARTICIPANTS));
         // One whose last participant left nothing behind, if there is any.
         let used =
             bits(free).filter(|number| self.has_frames_of(*number)).fold(0, |a, b| a | bit(b));
@@ -208,7 +218,7 @@ impl Keeper {
     pub fn restore(&mut self, now: Instant) -> Restored {
         let mut restored = Restored::default();
         for number in bits(self.alive) {
-            if self.claimed(number).count_ones() > self.max_held {
+            if self.claimed(number).count_ones() > self.bounds.held {
                 restored.liars |= bit(number);
             }
         }
@@ -248,7 +258,7 @@ impl Keeper {
     fn claimant(&self, slot: u32) -> Option<u32> {
         let claims = |number: &u32| {
             let claimed = self.claimed(*number);
-            claimed & bit(slot) != 0 && claimed.count_ones() <= self.max_held
+            claimed & bit(slot) != 0 && claimed.count_ones() <= self.bounds.held
         };
         bits(self.alive).find(claims)
     }

@@ -20,8 +20,9 @@ const LONG: Duration = Duration::from_secs(60);
 /// Later than any grace.
 const MUCH_LATER: Duration = Duration::from_secs(1);
 
-fn keeper(slots: u32, max_held: u32) -> Keeper {
-    let mut keeper = Keeper::new("pool", max_held).unwrap();
+fn keeper(slots: u32, held: u32) -> Keeper {
+    let bounds = Bounds { participants: MAX_PARTICIPANTS, held };
+    let mut keeper = Keeper::new("pool", bounds).unwrap();
     keeper.add(below(slots));
     keeper
 }
@@ -304,6 +305,26 @@ fn all_seats_can_be_taken_and_frames_of_those_who_left_make_room_last() {
     assert_eq!(keeper.seat("claims").unwrap(), None);
     assert_eq!(last.try_take(Queue::First), Ok(None), "the frame went with the page");
     assert!(last.try_acquire().unwrap().is_some());
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
+fn no_more_pages_are_kept_than_participants_may_be_whatever_the_table_says() {
+    let mut keeper = Keeper::new("pool", Bounds { participants: 2, held: 1 }).unwrap();
+    keeper.add(below(32));
+    let table = scribble_on(keeper.open_table().unwrap(), 4096);
+    let resident = join(&mut keeper);
+    for slot in 0..32 {
+        // A frame of each number that there can be.
+        let forged = 2 | u64::from(slot % MAX_PARTICIPANTS) << 2;
+        table.write(board::SLOTS_AT + slot as usize * 8, &forged.to_ne_bytes()).unwrap();
+    }
+    for _ in 0..4 {
+        let guest = join(&mut keeper);
+        assert_eq!(keeper.seat("claims").unwrap(), None);
+        assert_eq!(keeper.open_claims(resident.number(), 0).unwrap().len(), 1);
+        keeper.unseat(guest.number());
+    }
 }
 
 #[test]
