@@ -79,7 +79,7 @@ impl Keeper {
     /// included that left frames behind: so many pages with a descriptor each, and two more.
     pub fn new(name: &str, bounds: Bounds) -> Result<Keeper, KernelError> {
         let page = || -> Result<_, KernelError> {
-            let memfd = Memfd::create(name, board::BYTES as u64)?;
+            let memfd = memfd(name, board::BYTES)?;
             let page: Page<ReadWrite, { board::BYTES }> = Page::map(memfd.as_fd())?;
             Ok((memfd, page))
         };
@@ -157,7 +157,7 @@ impl Keeper {
         let used =
             bits(free).filter(|number| self.has_frames_of(*number)).fold(0, |a, b| a | bit(b));
         let Some(number) = bits(free & !used).chain(bits(used)).next() else { return Ok(None) };
-        let memfd = Memfd::create(name, CLAIMS_BYTES as u64)?;
+        let memfd = memfd(name, CLAIMS_BYTES)?;
         let page = Page::map(memfd.as_fd())?;
         self.drop_frames_of(number);
         // First the news that there is news: who claims a slot before it has learnt of the new page
@@ -375,6 +375,14 @@ impl Keeper {
         let (ok, failed) = (Ordering::AcqRel, Ordering::Acquire);
         self.slot(slot).compare_exchange(was.0, new.0, ok, failed).is_ok()
     }
+}
+
+/// Memory for pages. Nobody can seal it: a participant could otherwise end writing for those who come
+/// after it.
+fn memfd(name: &str, bytes: usize) -> Result<Memfd, KernelError> {
+    let memfd = Memfd::create(name, bytes as u64)?;
+    memfd.seal_seals()?;
+    Ok(memfd)
 }
 
 /// A slot that there is not.

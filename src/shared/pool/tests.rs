@@ -4,7 +4,7 @@
 //! A keeper and participants in one process, each with mappings of its own.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Barrier, Mutex};
@@ -12,6 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use berth_kernel::mapping::{Mapping, ReadWrite};
+use nix::errno::Errno;
+use nix::fcntl::{fcntl, FcntlArg, SealFlag};
 use proptest::prelude::*;
 
 use super::*;
@@ -325,6 +327,23 @@ fn no_more_pages_are_kept_than_participants_may_be_whatever_the_table_says() {
         assert_eq!(keeper.open_claims(resident.number(), 0).unwrap().len(), 1);
         keeper.unseat(guest.number());
     }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
+fn no_participant_can_keep_others_from_joining_by_a_seal() {
+    let mut keeper = keeper(2, 1);
+    let hostile = join(&mut keeper);
+    let own = keeper.open_own_claims(hostile.number()).unwrap().unwrap();
+    for page in [keeper.open_table().unwrap(), own] {
+        // What a participant holds is as good for this as what the service does.
+        for seal in [SealFlag::F_SEAL_FUTURE_WRITE, SealFlag::F_SEAL_WRITE] {
+            let sealed = fcntl(page.as_raw_fd(), FcntlArg::F_ADD_SEALS(seal));
+            assert_eq!(sealed, Err(Errno::EPERM));
+        }
+    }
+    let joined = join(&mut keeper);
+    assert!(joined.try_acquire().unwrap().is_some());
 }
 
 #[test]
