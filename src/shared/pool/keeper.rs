@@ -159,7 +159,7 @@ impl Keeper {
         let Some(number) = bits(free & !used).chain(bits(used)).next() else { return Ok(None) };
         let memfd = memfd(name, CLAIMS_BYTES)?;
         let page = Page::map(memfd.as_fd())?;
-        self.drop_frames_of(number);
+        let dropped = self.drop_frames_of(number);
         // First the news that there is news: who claims a slot before it has learnt of the new page
         // sees that, and who joins sees all that was claimed before.
         self.advance();
@@ -168,6 +168,9 @@ impl Keeper {
         }
         self.alive |= bit(number);
         self.show(board::ALIVE_AT, self.alive);
+        if dropped > 0 {
+            self.ring();
+        }
         Ok(Some(number))
     }
 
@@ -305,14 +308,11 @@ impl Keeper {
         word.state() == SlotState::Filled && word.participant() == number
     }
 
-    /// Gives up frames whose metadata go with their producer's page.
-    fn drop_frames_of(&self, number: u32) {
-        for slot in bits(self.present) {
-            let word = self.word(slot);
-            if self.is_frame_of(word, number) {
-                self.correct(slot, word);
-            }
-        }
+    /// Gives up frames whose metadata go with their producer's page; answers how many.
+    fn drop_frames_of(&self, number: u32) -> u32 {
+        let words = bits(self.present).map(|slot| (slot, self.word(slot)));
+        let frames = words.filter(|(_, word)| self.is_frame_of(*word, number));
+        frames.map(|(slot, word)| self.correct(slot, word)).sum()
     }
 
     /// Takes those slots away that are to go and are free.

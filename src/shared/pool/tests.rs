@@ -331,6 +331,23 @@ fn no_more_pages_are_kept_than_participants_may_be_whatever_the_table_says() {
 
 #[test]
 #[cfg_attr(miri, ignore = "needs a kernel")]
+fn frames_that_go_with_a_seat_make_room_for_those_who_wait() {
+    let mut keeper = Keeper::new("pool", Bounds { participants: 2, held: 1 }).unwrap();
+    keeper.add(below(1));
+    let [gone, _waiter] = crowd(&mut keeper);
+    let slot = gone.acquire(LONG).unwrap();
+    gone.submit(slot, Queue::First, &numbered(1)).unwrap();
+    keeper.unseat(gone.number());
+    let table = scribble_on(keeper.open_table().unwrap(), 4096);
+    let rings = || table.word(board::FREE_BELL_AT).unwrap().load(Ordering::Relaxed);
+    let before = rings();
+    let heir = join(&mut keeper);
+    assert_ne!(rings(), before, "whoever sleeps on the bell looks again");
+    assert_eq!(heir.try_acquire(), Ok(Some(slot)));
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn no_participant_can_keep_others_from_joining_by_a_seal() {
     let mut keeper = keeper(2, 1);
     let hostile = join(&mut keeper);
