@@ -17,10 +17,14 @@ use nix::unistd::gettid;
 use crate::robust_list::{OWNER_DIED, TID_MASK, WAITERS};
 use crate::KernelError;
 
+/// As good as never, 34 years: the kernel takes no time beyond its own range, which a C library for 32
+/// bits may narrow further.
+const NEVER: Duration = Duration::from_secs(1 << 30);
+
 /// Sleeps while `word` holds `expected`, until it is woken or `timeout` has passed. It may also
 /// return for no reason: the caller looks at the word again.
 pub fn wait(word: &AtomicU32, expected: u32, timeout: Duration) {
-    let timeout = TimeSpec::from_duration(timeout);
+    let timeout = TimeSpec::from_duration(timeout.min(NEVER));
     let timeout: *const libc::timespec = timeout.as_ref();
     // SAFETY: FUTEX_WAIT reads the aligned word and the timespec, which both live across the call,
     // and writes neither. Whatever it answers, the caller checks the word itself.
@@ -170,8 +174,7 @@ struct Deadline {
 
 impl Deadline {
     fn after(within: Duration) -> Deadline {
-        // Later than that is never; the kernel takes no time beyond its own range.
-        let within = TimeSpec::from_duration(within.min(Duration::from_secs(1 << 31)));
+        let within = TimeSpec::from_duration(within.min(NEVER));
         Deadline {
             monotonic: now(libc::CLOCK_MONOTONIC) + within,
             real: now(libc::CLOCK_REALTIME) + within,
@@ -208,4 +211,46 @@ fn now(clock: libc::clockid_t) -> TimeSpec {
     // SAFETY: the kernel writes a timespec, for which there is room. Both clocks are always there.
     unsafe { libc::clock_gettime(clock, ptr::addr_of_mut!(now)) };
     TimeSpec::from_timespec(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    /// Whether a thread sleeps in a call of futex(2) for `word`.
+    fn sleeps_on(thread: u32, word: &AtomicU32) -> bool {
+        let call = fs::read_to_string(format!("/proc/self/task/{thread}/syscall")).unwrap();
+        call.starts_with(&format!("{} {:p} ", libc::SYS_futex, word))
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "needs a kernel")]
+    fn a_wait_without_an_end_sleeps_until_it_is_woken() {
+        for timeout in [Duration::MAX, Duration::from_secs(u64::MAX >> 1), NEVER] {
+            let (word, returns) = (AtomicU32::new(0), AtomicU32::new(0));
+            let (started, starts) = channel();
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    started.send(thread_id(1)).unwrap();
+                    while word.load(Ordering::Acquire) == 0 {
+                        wait(&word, 0, timeout);
+                        returns.fetch_add(1, Ordering::AcqRel);
+                    }
+                });
+                let waiter = starts.recv().unwrap();
+                let returned = || returns.load(Ordering::Acquire) > 0;
+                while !sleeps_on(waiter, &word) && !returned() {
+                    thread::yield_now();
+                }
+                let returned_early = returned();
+                word.store(1, Ordering::Release);
+                wake_one(&word).unwrap();
+                assert!(!returned_early, "nobody woke it, and {timeout:?} have not passed");
+            });
+            assert_eq!(returns.into_inner(), 1);
+        }
+    }
 }
