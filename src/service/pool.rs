@@ -16,9 +16,9 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
 
 use crate::accounts::{within, Charge};
 use crate::lock::lock;
-use crate::refusal::{OverLimit, Refusal, Scope};
+use crate::refusal::{Refusal, Scope};
 use crate::session::{Holding, Session};
-use crate::tokens::{Shared, TokenId};
+use crate::tokens::Shared;
 
 /// Buffers that a pool has no longer, by their ids.
 pub(crate) type Withdrawn = Vec<(i64, Holding)>;
@@ -28,7 +28,7 @@ pub(crate) type Withdrawn = Vec<(i64, Holding)>;
 #[derive(Debug)]
 pub(crate) struct Pool {
     /// No other pool and no buffer has it.
-    id: i64,
+    pub(crate) id: i64,
     /// Who created it and is charged for it.
     pub(crate) owner: Arc<Session>,
     /// What each slot is.
@@ -44,7 +44,6 @@ struct State {
     keeper: Keeper,
     closed: bool,
     slots: BTreeMap<u32, Slot>,
-    tokens: Vec<TokenId>,
 }
 
 /// The buffer of a slot.
@@ -91,8 +90,7 @@ impl Pool {
         charge: Charge,
     ) -> Result<Pool, Refusal> {
         let keeper = Keeper::new("berth pool", bounds).map_err(Refusal::of_kernel)?;
-        let (slots, tokens) = (BTreeMap::new(), Vec::new());
-        let state = Mutex::new(State { keeper, closed: false, slots, tokens });
+        let state = Mutex::new(State { keeper, closed: false, slots: BTreeMap::new() });
         let max_participants = bounds.participants;
         Ok(Pool { id, owner, descriptor, max_participants, _charge: charge, state })
     }
@@ -174,14 +172,13 @@ impl Pool {
         (restored.slots, state.collect(restored.withdrawn))
     }
 
-    /// Ends the pool; answers its buffers and its tokens.
-    pub(crate) fn close(&self) -> (Withdrawn, Vec<TokenId>) {
+    /// Ends the pool; answers its buffers. Its tokens are with its owner.
+    pub(crate) fn close(&self) -> Withdrawn {
         let mut state = lock(&self.state);
         state.closed = true;
         state.keeper.close();
         let slots = std::mem::take(&mut state.slots);
-        let buffers = slots.into_values().map(|slot| (slot.id, slot.holding)).collect();
-        (buffers, std::mem::take(&mut state.tokens))
+        slots.into_values().map(|slot| (slot.id, slot.holding)).collect()
     }
 
     /// Whether its buffers can be had for an access.
@@ -195,27 +192,9 @@ impl Pool {
         first.map_or(Ok(()), |memory| memory.check_read_only())
     }
 
-    /// Notes a token of its own; `sweep` forgets the useless ones if there are as many as may be.
-    pub(crate) fn add_token(
-        &self,
-        token: TokenId,
-        max_tokens: u64,
-        sweep: impl Fn(&mut Vec<TokenId>),
-    ) -> Result<(), Refusal> {
-        self.with_open(|state| {
-            let count = |tokens: &[TokenId]| tokens.len() as u64;
-            if count(&state.tokens) >= max_tokens {
-                sweep(&mut state.tokens);
-            }
-            let used = count(&state.tokens);
-            if used >= max_tokens {
-                let (scope, unit) = (Scope::Pool, "open tokens");
-                let over = OverLimit { scope, unit, used, asked: 1, limit: max_tokens };
-                return Err(Refusal::OverQuota(over));
-            }
-            state.tokens.push(token);
-            Ok(())
-        })
+    /// Whether it is there still.
+    pub(crate) fn check_open(&self) -> Result<(), Refusal> {
+        self.with_open(|_| Ok(()))
     }
 
     /// What it holds.

@@ -24,7 +24,7 @@ use crate::receipts::Receipts;
 use crate::refusal::{Refusal, Scope};
 use crate::service::{Fresh, Service};
 use crate::session::Session;
-use crate::tokens::{Permit, Tokens};
+use crate::tokens::{Permit, TokenId, Tokens};
 use crate::wire;
 
 /// Bytes of the pages that all participants share: board and table.
@@ -174,14 +174,21 @@ impl Service {
             return Err(Refusal::Unsupported(format!("sharing pool {id} on")));
         }
         part.pool.check_access(permit.access).map_err(|refusal| gone(refusal, id))?;
-        let tokens = &self.pools.tokens;
-        let (token_id, token) = tokens.issue(&part.pool, permit)?;
+        let pool = &part.pool;
+        let (token_id, token) = self.pools.tokens.issue(pool, permit)?;
         let max_tokens = self.accounts.limits().session_tokens;
-        let noted = part.pool.add_token(token_id, max_tokens, |ids| tokens.sweep(ids));
+        let sweep = |ids: &mut Vec<TokenId>| self.sweep_tokens(ids);
+        let noted = session.add_pool_token(pool.id, token_id, max_tokens, sweep);
         if noted.is_err() {
-            tokens.revoke(&[token_id]);
+            self.pools.tokens.revoke(&[token_id]);
         }
-        noted.map(|()| token).map_err(|refusal| gone(refusal, id))
+        noted?;
+        // Whoever ended the pool meanwhile may have taken its tokens before this one was there.
+        let open = pool.check_open();
+        if open.is_err() {
+            self.revoke_tokens_of(pool);
+        }
+        open.map(|()| token).map_err(|refusal| gone(refusal, id))
     }
 
     /// Lets a session take part in the pool that a token stands for.
@@ -313,10 +320,22 @@ impl Service {
     }
 
     fn close_pool(&self, pool: &Arc<Pool>) {
-        let (buffers, tokens) = pool.close();
-        self.pools.tokens.revoke(&tokens);
+        let buffers = pool.close();
+        self.revoke_tokens_of(pool);
         self.pools.forget(pool);
         self.give_up_of_pool(pool, buffers);
+    }
+
+    fn revoke_tokens_of(&self, pool: &Pool) {
+        self.pools.tokens.revoke(&pool.owner.take_pool_tokens(pool.id));
+    }
+
+    /// Keeps of a session's tokens, for buffers and for pools, those that can still be used.
+    pub(crate) fn sweep_tokens(&self, ids: &mut Vec<TokenId>) {
+        let mut for_pools = ids.clone();
+        self.tokens.sweep(ids);
+        self.pools.tokens.sweep(&mut for_pools);
+        ids.extend(for_pools);
     }
 
     /// Gives up buffers of a pool as if its creator had freed them, or, when its session has ended, as

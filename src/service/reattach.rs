@@ -189,7 +189,7 @@ impl Service {
                 let left = Permit { uses: permit.uses.saturating_sub(used), ..permit };
                 self.tokens.restore(memory, &open.token.value, left)?
             };
-            let noted = session.add_token(id, token, most, |ids| self.tokens.sweep(ids));
+            let noted = session.add_token(id, token, most, |ids| self.sweep_tokens(ids));
             if noted.is_err() {
                 self.tokens.revoke(&[token]);
             }

@@ -437,7 +437,7 @@ impl Service {
         }
         let (token_id, token) = self.tokens.issue(&holding.memory, permit)?;
         let max_tokens = self.accounts.limits().session_tokens;
-        let noted = session.add_token(id, token_id, max_tokens, |ids| self.tokens.sweep(ids));
+        let noted = session.add_token(id, token_id, max_tokens, |ids| self.sweep_tokens(ids));
         if noted.is_err() {
             self.tokens.revoke(&[token_id]);
         }

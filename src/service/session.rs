@@ -62,6 +62,8 @@ pub(crate) struct Held {
 struct Table {
     open: bool,
     buffers: BTreeMap<i64, Holding>,
+    /// The tokens that it gave out for its pools, by the pools' own ids.
+    pool_tokens: BTreeMap<i64, Vec<TokenId>>,
     held: Held,
 }
 
@@ -120,7 +122,12 @@ impl Session {
         limits: SessionLimits,
         charge: Charge,
     ) -> Session {
-        let table = Table { open: true, buffers: BTreeMap::new(), held: Held::default() };
+        let table = Table {
+            open: true,
+            buffers: BTreeMap::new(),
+            pool_tokens: BTreeMap::new(),
+            held: Held::default(),
+        };
         Session {
             id,
             uid: charge.uid(),
@@ -184,8 +191,8 @@ impl Session {
         })
     }
 
-    /// Notes a token for a buffer of the session's own. `sweep` is given the buffer's tokens to
-    /// forget the useless ones of, if the limit is reached.
+    /// Notes a token for a buffer of the session's own. `sweep` is given all of the session's tokens,
+    /// those for pools included, to forget the useless ones of, if the limit is reached.
     pub(crate) fn add_token(
         &self,
         id: i64,
@@ -194,18 +201,7 @@ impl Session {
         sweep: impl Fn(&mut Vec<TokenId>),
     ) -> Result<(), Refusal> {
         self.with_open(|table| {
-            if table.held.tokens >= max_tokens {
-                let mut left = 0usize;
-                for holding in table.buffers.values_mut() {
-                    if let Role::Owner(tokens) = &mut holding.role {
-                        sweep(tokens);
-                        left = tokens.len().saturating_add(left);
-                    }
-                }
-                table.held.tokens = left as u64;
-            }
-            within(Scope::Session, "open tokens", table.held.tokens, 1, max_tokens)
-                .map_err(Refusal::OverQuota)?;
+            table.room_for_token(max_tokens, sweep)?;
             let holding = table.buffers.get_mut(&id).ok_or(Refusal::NotFound(id))?;
             match &mut holding.role {
                 Role::Taker(_) => Err(Refusal::Unsupported(format!("sharing buffer {id} on"))),
@@ -216,6 +212,30 @@ impl Session {
                 }
             }
         })
+    }
+
+    /// Notes a token for a pool of the session's own, as [`add_token`](Session::add_token).
+    pub(crate) fn add_pool_token(
+        &self,
+        pool: i64,
+        token: TokenId,
+        max_tokens: u64,
+        sweep: impl Fn(&mut Vec<TokenId>),
+    ) -> Result<(), Refusal> {
+        self.with_open(|table| {
+            table.room_for_token(max_tokens, sweep)?;
+            table.pool_tokens.entry(pool).or_default().push(token);
+            table.held.tokens = table.held.tokens.saturating_add(1);
+            Ok(())
+        })
+    }
+
+    /// Forgets the tokens of a pool that is no more, and answers them.
+    pub(crate) fn take_pool_tokens(&self, pool: i64) -> Vec<TokenId> {
+        let mut table = lock(&self.table);
+        let tokens = table.pool_tokens.remove(&pool).unwrap_or_default();
+        table.held.tokens = table.held.tokens.saturating_sub(tokens.len() as u64);
+        tokens
     }
 
     /// Removes buffers: all of them, or none if one is unknown or named twice.
@@ -280,6 +300,30 @@ impl Session {
             return Err(Refusal::SessionClosed);
         }
         act(&mut table)
+    }
+}
+
+impl Table {
+    fn room_for_token(
+        &mut self,
+        max_tokens: u64,
+        sweep: impl Fn(&mut Vec<TokenId>),
+    ) -> Result<(), Refusal> {
+        if self.held.tokens >= max_tokens {
+            let of_buffers =
+                self.buffers.values_mut().filter_map(|holding| match &mut holding.role {
+                    Role::Owner(tokens) => Some(tokens),
+                    Role::Taker(_) => None,
+                });
+            let mut left = 0usize;
+            for tokens in of_buffers.chain(self.pool_tokens.values_mut()) {
+                sweep(tokens);
+                left = tokens.len().saturating_add(left);
+            }
+            self.held.tokens = left as u64;
+        }
+        within(Scope::Session, "open tokens", self.held.tokens, 1, max_tokens)
+            .map_err(Refusal::OverQuota)
     }
 }
 

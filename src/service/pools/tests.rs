@@ -219,3 +219,32 @@ fn growth_beyond_a_limit_leaves_the_pool_as_it_was() {
     assert_eq!(refusal.code(), AllocatorError::TOO_MANY_BUFFERS);
     assert_eq!((service.accounts.live().buffers, service.pools.figures().0), (4, 1));
 }
+
+#[test]
+fn a_session_has_so_many_tokens_however_many_pools_they_are_for() {
+    let limits = Limits { session_tokens: 2, ..Limits::of_machine(1 << 30, 4096) };
+    let service = Service::with_limits(limits).unwrap();
+    let owner = session(&service, OWNER);
+    let pools = [(); 2].map(|()| service.create_pool(&owner, &region(), &options(1)).unwrap().id);
+    let buffer = service.allocate(&owner, &region(), 1).unwrap()[0].id;
+    let share_pool =
+        |pool, permit| service.share_pool(&owner, pool, permit).map_err(|refusal| refusal.code());
+    let share_buffer = || {
+        service.share(&owner, buffer, permit(Access::READ_WRITE)).map_err(|refusal| refusal.code())
+    };
+    let lasting = permit(Access::READ_WRITE);
+    let expired = Permit { lifetime: Duration::ZERO, ..lasting };
+    share_pool(pools[0], expired).unwrap();
+    for pool in pools {
+        share_pool(pool, lasting).unwrap();
+    }
+    assert_eq!(share_pool(pools[1], lasting), Err(AllocatorError::QUOTA_EXCEEDED));
+    assert_eq!(share_buffer(), Err(AllocatorError::QUOTA_EXCEEDED));
+    assert_eq!(service.pools.tokens.usable(), 2, "those that were refused are gone");
+    // With a pool its tokens go, and a buffer's count for pools.
+    service.leave_pool(&owner, pools[0]).unwrap();
+    share_buffer().unwrap();
+    assert_eq!(share_pool(pools[1], lasting), Err(AllocatorError::QUOTA_EXCEEDED));
+    service.end_session(owner.id, Cause::Died);
+    assert_eq!((service.pools.tokens.usable(), service.tokens.usable()), (0, 0));
+}
