@@ -31,3 +31,34 @@
 //! ```
 
 pub use berth_shared::{mutex, presence, ring};
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use berth_facilities::{missing, Facility};
+    use berth_kernel::dma_heap::DmaHeap;
+    use berth_shared::mutex::{self, AttachError, Condition, Mutex, Protocol};
+    use berth_shared::ring::{self, Consumer, Layout, Producer, RingError};
+
+    #[test]
+    #[ignore = "needs dma-heap-system"]
+    fn nothing_that_waits_is_put_into_a_dma_buf() {
+        if missing(Facility::DmaHeapSystem) {
+            return;
+        }
+        let buffer = DmaHeap::open("system").unwrap().allocate(8192).unwrap();
+        let layout = Layout::of_capacity(4096).unwrap();
+        assert_eq!(ring::create(buffer.as_fd(), 0, layout), Err(RingError::DmaBuf));
+        assert_eq!(Producer::attach(buffer.as_fd(), 0).unwrap_err(), RingError::DmaBuf);
+        assert_eq!(Consumer::attach(buffer.as_fd(), 0).unwrap_err(), RingError::DmaBuf);
+        let refused = [
+            mutex::create(buffer.as_fd(), 0, 64, Protocol::Plain).unwrap_err(),
+            Mutex::attach(buffer.as_fd(), 0).unwrap_err(),
+            Condition::create(buffer.as_fd(), 0).unwrap_err(),
+            Condition::attach(buffer.as_fd(), 0).unwrap_err(),
+        ];
+        assert!(refused.iter().all(|one| *one == AttachError::DmaBuf), "{refused:?}");
+        assert!(RingError::DmaBuf.to_string().contains("dma-buf"));
+    }
+}

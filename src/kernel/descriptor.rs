@@ -67,21 +67,32 @@ impl DescriptorKind {
         if flags(fd)?.contains(OFlag::O_PATH) {
             return Ok(DescriptorKind::Path);
         }
-        let (file_type, _) = file_type::of(fd)
-            .map_err(KernelError::context(|| "ask what a descriptor is".to_owned()))?;
+        let file_type = type_of(fd)?;
         Ok(match file_type {
             SFlag::S_IFSOCK => DescriptorKind::Socket,
             SFlag::S_IFIFO => DescriptorKind::Pipe,
             SFlag::S_IFDIR => DescriptorKind::Directory,
             SFlag::S_IFCHR if ashmem::size_of(fd)?.is_some() => DescriptorKind::Ashmem,
             SFlag::S_IFCHR | SFlag::S_IFBLK => DescriptorKind::Device,
-            _ if is_dma_buf(fd, file_type)? => DescriptorKind::DmaBuf,
+            _ if leads_to_dma_buf(fd, file_type)? => DescriptorKind::DmaBuf,
             SFlag::S_IFREG if is_on_huge_pages(fd)? => DescriptorKind::HugePages,
             SFlag::S_IFREG if is_memfd(fd) => DescriptorKind::Memfd,
             SFlag::S_IFREG => DescriptorKind::File,
             _ => DescriptorKind::Other,
         })
     }
+}
+
+/// Whether `fd` is open on a dma-buf. On a word of one nobody can sleep: its pages are a driver's, and
+/// futex(2) between processes fails with `EFAULT`.
+pub fn is_dma_buf(fd: BorrowedFd<'_>) -> Result<bool, KernelError> {
+    leads_to_dma_buf(fd, type_of(fd)?)
+}
+
+fn type_of(fd: BorrowedFd<'_>) -> Result<SFlag, KernelError> {
+    let (file_type, _) = file_type::of(fd)
+        .map_err(KernelError::context(|| "ask what a descriptor is".to_owned()))?;
+    Ok(file_type)
 }
 
 /// A second descriptor of the same open file, close-on-exec.
@@ -128,7 +139,7 @@ fn is_memfd(fd: BorrowedFd<'_>) -> bool {
 
 /// Whether something is a dma-buf, by where its descriptor's link leads. (fstatfs would tell too, but
 /// Android's policy denies it.)
-fn is_dma_buf(fd: BorrowedFd<'_>, file_type: SFlag) -> Result<bool, KernelError> {
+fn leads_to_dma_buf(fd: BorrowedFd<'_>, file_type: SFlag) -> Result<bool, KernelError> {
     match (link_starts(fd, b"/dmabuf:"), link_starts(fd, b"anon_inode:dmabuf")) {
         // Its inode has no type, which no file has.
         (true, _) if file_type.is_empty() => Ok(true),

@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 use berth_kernel::futex::{self, PiRefusal};
 use berth_kernel::mapping::{Mapping, OutOfRange, ReadWrite};
 use berth_kernel::robust_list::{WatchError, WatchedWord};
-use berth_kernel::{memfd, KernelError};
+use berth_kernel::{descriptor, memfd, KernelError};
 
 use crate::block::{self, BlockError, Header, Kind};
 
@@ -76,6 +76,9 @@ pub enum AttachError {
     /// The memory could be cut off under a mapping, which would raise SIGBUS.
     #[error("memory that can shrink while it is mapped: no lock is used in it")]
     CanShrink,
+    /// The kernel lets nobody sleep on memory of a driver.
+    #[error("a dma-buf, where nobody can wait for another: no lock is used in it")]
+    DmaBuf,
     /// Neither of the protocols.
     #[error("a mutex of protocol {0}; there are 0 and 1")]
     Protocol(u32),
@@ -148,6 +151,9 @@ fn map(fd: BorrowedFd<'_>, offset: u64, bytes: usize) -> Result<Mapping<ReadWrit
     }
     if memfd::can_shrink(fd)? {
         return Err(AttachError::CanShrink);
+    }
+    if descriptor::is_dma_buf(fd)? {
+        return Err(AttachError::DmaBuf);
     }
     Ok(Mapping::of_range(fd, offset, u64::try_from(bytes).unwrap_or(u64::MAX))?)
 }

@@ -19,7 +19,7 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use berth_kernel::mapping::{Mapping, OutOfRange, ReadWrite};
-use berth_kernel::{memfd, KernelError};
+use berth_kernel::{descriptor, memfd, KernelError};
 
 use crate::block::{self, BlockError, Header, Kind};
 use crate::presence::{Presence, PresenceError, Standing};
@@ -79,6 +79,9 @@ pub enum RingError {
     /// The memory could be cut off under a mapping, which would raise SIGBUS.
     #[error("memory that can shrink while it is mapped: no ring is used in it")]
     CanShrink,
+    /// The kernel lets nobody sleep on memory of a driver.
+    #[error("a dma-buf, where nobody can wait for another: no ring is used in it")]
+    DmaBuf,
     /// There is no ring, or not one of this version.
     #[error(transparent)]
     Block(#[from] BlockError),
@@ -212,6 +215,9 @@ fn map(fd: BorrowedFd<'_>, offset: u64, bytes: usize) -> Result<Mapping<ReadWrit
     }
     if memfd::can_shrink(fd)? {
         return Err(RingError::CanShrink);
+    }
+    if descriptor::is_dma_buf(fd)? {
+        return Err(RingError::DmaBuf);
     }
     Ok(Mapping::of_range(fd, offset, u64::try_from(bytes).unwrap_or(u64::MAX))?)
 }
