@@ -67,7 +67,7 @@ mod page;
 mod participant;
 mod slot;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use claims::{CLAIMS_BYTES, MAX_WAITERS};
 pub use keeper::{Bounds, Keeper, Restored};

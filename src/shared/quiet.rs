@@ -13,6 +13,7 @@ use berth_kernel::memfd::Memfd;
 use nix::libc::{self, c_void};
 
 use crate::mutex::{self, Condition, Mutex, Protocol};
+use crate::pool::{self, Metadata, Queue};
 use crate::ring::{self, Consumer, Layout, Producer};
 
 struct Job<F> {
@@ -101,4 +102,25 @@ fn a_ring_whose_ends_do_not_wait_costs_no_system_call() {
     });
     assert!(quiet);
     assert_eq!((read, into[499]), (10_000, 7));
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
+fn a_frame_that_nobody_waits_for_costs_no_system_call() {
+    let mut keeper = pool::tests::keeper(2, 2);
+    let [producer, consumer] = pool::tests::crowd(&mut keeper);
+    let mut taken = 0;
+    let quiet = is_quiet(|| {
+        for sequence in 0..10_000u64 {
+            let Ok(slot) = producer.acquire(LONG) else { return };
+            let said = Metadata { sequence, ..Metadata::default() };
+            let submitted = producer.submit(slot, Queue::First, &said).is_ok();
+            let Ok(frame) = consumer.take(Queue::First, LONG) else { return };
+            let retiring = consumer.release(frame.slot);
+            let is_it = frame.metadata.sequence == sequence;
+            taken += u32::from(submitted && is_it && !retiring);
+        }
+    });
+    assert!(quiet);
+    assert_eq!(taken, 10_000);
 }

@@ -22,7 +22,7 @@ const LONG: Duration = Duration::from_secs(60);
 /// Later than any grace.
 const MUCH_LATER: Duration = Duration::from_secs(1);
 
-fn keeper(slots: u32, held: u32) -> Keeper {
+pub(crate) fn keeper(slots: u32, held: u32) -> Keeper {
     let bounds = Bounds { participants: MAX_PARTICIPANTS, held };
     let mut keeper = Keeper::new("pool", bounds).unwrap();
     keeper.add(below(slots));
@@ -49,7 +49,7 @@ fn learn(keeper: &Keeper, participant: &Participant) {
 }
 
 /// So many participants that know each other.
-fn crowd<const N: usize>(keeper: &mut Keeper) -> [Participant; N] {
+pub(crate) fn crowd<const N: usize>(keeper: &mut Keeper) -> [Participant; N] {
     let all = [(); N].map(|()| join(keeper));
     all.iter().for_each(|one| learn(keeper, one));
     all
