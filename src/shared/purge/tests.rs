@@ -6,6 +6,7 @@ use berth_kernel::memfd::Memfd;
 use proptest::prelude::*;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::channel;
 use std::thread;
 
 const SOON: Duration = Duration::from_millis(20);
@@ -92,10 +93,16 @@ fn a_pin_waits_for_the_end_of_a_purge() {
     block.set_filled(0, true).unwrap();
     block.unpin(0, Pinner::OWNER, Priority::NORMAL, Stamp::now()).unwrap();
     thread::scope(|scope| {
-        let seen = word_of(&block, 0);
+        let (block, seen) = (&block, word_of(&block, 0));
         let mut pinning = None;
         let punched = block.purge(0, seen, || {
-            pinning = Some(scope.spawn(|| pin(&block, 0, Pinner::OWNER)));
+            let (found, finds) = channel();
+            pinning = Some(scope.spawn(move || {
+                let at_once = block.try_pin(0, Pinner::OWNER).unwrap();
+                found.send(at_once).unwrap();
+                at_once.unwrap_or_else(|| pin(block, 0, Pinner::OWNER))
+            }));
+            assert_eq!(finds.recv(), Ok(None), "it is being purged");
             Ok::<(), ()>(())
         });
         assert_eq!(punched.unwrap(), Some(Ok(())));
