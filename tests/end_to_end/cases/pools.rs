@@ -46,6 +46,12 @@ fn begin(client: &Client, ask: AskPool) {
     client.begin(&Ask::Pool(ask));
 }
 
+/// Begins what has to wait, and sees it sleep.
+fn begin_waiting(device: &Device, client: &Client, ask: AskPool) {
+    begin(client, ask);
+    client.await_sleep_in(device, "futex_");
+}
+
 #[test]
 fn frames_go_from_process_to_process_in_order_with_what_is_said_of_them() {
     let device = Device::start();
@@ -132,11 +138,11 @@ fn whoever_waits_is_woken_by_whoever_has_what_it_waits_for() {
     let producer = device.client(APP).with_session();
     let ours = producer.create_pool(&frame(), sizes(1));
     let (consumer, theirs) = participant(&device, OTHER_APP, &producer, ours);
-    begin(&consumer, AskPool::Take(theirs, LONG));
+    begin_waiting(&device, &consumer, AskPool::Take(theirs, LONG));
     let (lease, _) = producer.acquire_slot(ours, LONG).leased();
     producer.submit_slot(lease, 1, numbered(9));
-    begin(&producer, AskPool::Acquire(ours, LONG));
     let (lease, said) = consumer.finish().of_pool().taken();
+    begin_waiting(&device, &producer, AskPool::Acquire(ours, LONG));
     assert_eq!(said.sequence, 9);
     consumer.release_slot(lease);
     producer.finish().of_pool().leased();
@@ -174,9 +180,14 @@ fn nobody_starves() {
     for (client, pool) in &others {
         client.mill(*pool, 1);
     }
+    let milled = || others.iter().map(|(client, _)| client.milled()).collect::<Vec<_>>();
+    // What was done before all were at work says nothing.
+    let before = device.await_true("all are at work", || {
+        Some(milled()).filter(|counts| counts.iter().all(|count| *count > 0))
+    });
     let counts = device.await_true("many frames", || {
-        let counts = others.iter().map(|(client, _)| client.milled()).collect::<Vec<_>>();
-        (counts.iter().sum::<usize>() > 1500).then_some(counts)
+        let since = milled().iter().zip(&before).map(|(now, then)| now - then).collect::<Vec<_>>();
+        (since.iter().sum::<usize>() > 1500).then_some(since)
     });
     let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
     assert!(least * 3 > *most, "{counts:?}");
@@ -193,7 +204,7 @@ fn a_killed_participant_gives_back_its_slots_and_wakes_who_waits() {
     victim.submit_slot(submitted, 5, numbered(5));
     victim.acquire_slot(theirs, LONG).leased();
     assert_eq!(owner.acquire_slot(pool, 0), PoolAnswer::TimedOut);
-    begin(&owner, AskPool::Acquire(pool, LONG));
+    begin_waiting(&device, &owner, AskPool::Acquire(pool, LONG));
     victim.kill();
     owner.finish().of_pool().leased();
     let (lease, said) = owner.take_slot(pool, LONG).taken();
@@ -228,7 +239,7 @@ fn a_pool_ends_with_its_creator_and_what_others_hold_stays_readable() {
     let (lease, _) = owner.acquire_slot(pool, LONG).leased();
     owner.submit_slot(lease, 7, numbered(0));
     let (held, _) = client.take_slot(theirs, LONG).taken();
-    begin(&client, AskPool::Take(theirs, LONG));
+    begin_waiting(&device, &client, AskPool::Take(theirs, LONG));
     owner.kill();
     assert_eq!(client.finish().of_pool(), PoolAnswer::Closed);
     assert_eq!(client.acquire_slot(theirs, 0), PoolAnswer::Closed);
