@@ -4,7 +4,7 @@
 //! Pools: one slot, two or three participants, and somebody who writes nonsense to the table.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32 as Observed, Ordering};
+use std::sync::atomic::{AtomicU32 as Observed, AtomicU64 as Own, Ordering};
 use std::sync::Arc;
 
 use berth_shared::pool::{Board, Cells, Line, Machine, Metadata, Queue, Word};
@@ -63,6 +63,8 @@ struct Pool {
     /// By participant: its page, by offset.
     claims: Vec<BTreeMap<usize, Narrow>>,
     places: Vec<Narrow>,
+    /// By participant: the word by which it won the slot, which is its own affair.
+    won: Vec<Own>,
     /// Whoever joins under a number that another had before.
     newcomer: Option<u32>,
     buffer: UnsafeCell<u32>,
@@ -94,6 +96,7 @@ impl Pool {
             alive: Narrow(AtomicU32::new(alive)),
             claims: (0..participants).map(|_| page()).collect(),
             places: (0..participants).map(|_| narrow()).collect(),
+            won: (0..participants).map(|_| Own::new(0)).collect(),
             newcomer: None,
             buffer: UnsafeCell::new(0),
             holders: Observed::new(0),
@@ -169,6 +172,10 @@ impl Cells for View {
 
     fn places(&self) -> &Narrow {
         &self.pool.places[self.me as usize]
+    }
+
+    fn won(&self, _slot: u32) -> &Own {
+        &self.pool.won[self.me as usize]
     }
 }
 

@@ -194,6 +194,8 @@ pub trait Cells {
     fn other(&self, participant: u32, offset: usize) -> Option<u32>;
     /// Which places in line are taken; of this process, not shared.
     fn places(&self) -> &Self::Word;
+    /// The word by which it won a slot last; of this process, not shared.
+    fn won(&self, slot: u32) -> &AtomicU64;
 }
 
 /// The algorithm, for one act of one participant.
@@ -265,7 +267,7 @@ impl<'cells, C: Cells> Machine<'cells, C> {
         let mut claimed = true;
         // Once more if somebody that had touched the word has just put it right.
         for _ in 0..2 {
-            if !self.is_mine(was) {
+            if !self.is_mine(slot, was) {
                 break;
             }
             let ticket = self.cells.tickets().fetch_add(1, Relaxed);
@@ -295,7 +297,7 @@ impl<'cells, C: Cells> Machine<'cells, C> {
             self.unclaim(slot);
             for _ in 0..2 {
                 // Otherwise it is another's by now, or the keeper's to put right.
-                if !self.is_mine(was) {
+                if !self.is_mine(slot, was) {
                     break;
                 }
                 match self.swap(slot, was, was.next(SlotState::Free, self.cells.me())) {
@@ -359,11 +361,14 @@ impl<'cells, C: Cells> Machine<'cells, C> {
         swapped.map(drop).map_err(SlotWord)
     }
 
-    /// Whether a word is that of a slot which this participant holds, if it takes part still.
-    fn is_mine(&self, word: SlotWord) -> bool {
-        let me = self.cells.me();
+    /// Whether the word of a slot says that this participant holds it, if it takes part still.
+    fn is_mine(&self, slot: u32, word: SlotWord) -> bool {
+        let (me, board) = (self.cells.me(), self.cells.board());
         let is_held_by_me = word.state() == SlotState::Held && word.participant() == me;
-        is_held_by_me && self.cells.board().alive & bit(me) != 0
+        // Whoever ended may have an heir with its number, whose word it is not.
+        let is_known =
+            word.0 == self.cells.won(slot).load(Relaxed) || board.epoch == self.cells.known_epoch();
+        is_held_by_me && is_known && board.alive & bit(me) != 0
     }
 
     fn held(&self) -> u32 {
@@ -407,7 +412,10 @@ impl<'cells, C: Cells> Machine<'cells, C> {
         // Between the claim and the look at those of the others.
         self.cells.full_barrier();
         match self.rival(slot) {
-            Ok(None) => Ok(true),
+            Ok(None) => {
+                self.cells.won(slot).store(mine.0, Relaxed);
+                Ok(true)
+            }
             Ok(Some(rival)) => {
                 self.unclaim(slot);
                 self.concede(slot, mine, rival);

@@ -54,6 +54,7 @@ pub struct Participant {
     own: Page<ReadWrite, CLAIMS_BYTES>,
     others: RwLock<Others>,
     places: AtomicU32,
+    won: [AtomicU64; MAX_SLOTS as usize],
 }
 
 /// The pages of the others, and the epoch up to which they are known.
@@ -83,6 +84,7 @@ impl Participant {
             own: Page::map(pages.claims)?,
             others: RwLock::default(),
             places: AtomicU32::new(0),
+            won: Default::default(),
         })
     }
 
@@ -305,5 +307,10 @@ impl Cells for View<'_> {
 
     fn places(&self) -> &AtomicU32 {
         &self.participant.places
+    }
+
+    fn won(&self, slot: u32) -> &AtomicU64 {
+        static NONE: AtomicU64 = AtomicU64::new(0);
+        self.participant.won.get(slot as usize).unwrap_or(&NONE)
     }
 }

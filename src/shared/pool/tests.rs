@@ -228,6 +228,28 @@ fn whoever_has_ended_takes_nothing_from_those_who_came_after() {
 
 #[test]
 #[cfg_attr(miri, ignore = "needs a kernel")]
+fn whoever_has_ended_takes_nothing_from_an_heir_with_its_number() {
+    for submits in [false, true] {
+        let mut keeper = keeper(1, 1);
+        let ended = join(&mut keeper);
+        let slot = ended.acquire(LONG).unwrap();
+        keeper.unseat(ended.number());
+        let heir = join(&mut keeper);
+        assert_eq!(heir.number(), ended.number());
+        assert_eq!(heir.try_acquire(), Ok(Some(slot)));
+        if submits {
+            assert_eq!(ended.submit(slot, Queue::First, &numbered(8)), Err(Lost(slot)));
+        } else {
+            assert!(!ended.release(slot));
+        }
+        heir.submit(slot, Queue::First, &numbered(7)).unwrap();
+        let frame = heir.try_take(Queue::First).unwrap().expect("the frame is there still");
+        assert_eq!(frame.metadata.sequence, 7);
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_waiter_that_dies_lets_the_next_one_have_its_turn() {
     let mut keeper = keeper(1, 1);
     let [holder, dead, heir] = crowd(&mut keeper);
