@@ -34,6 +34,8 @@ pub mod udmabuf;
 
 mod error;
 mod file_type;
+#[cfg(test)]
+mod forking;
 mod inotify;
 mod poll;
 

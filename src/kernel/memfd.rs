@@ -375,6 +375,7 @@ pub fn freeze(fd: BorrowedFd<'_>) -> Result<(), KernelError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::forking::turn;
     use crate::mapping::{Mapping, ReadOnly, ReadWrite};
     use nix::fcntl::FdFlag;
     use std::io::Write;
@@ -506,6 +507,7 @@ mod tests {
 
     #[test]
     fn every_writer_of_a_memfd_is_seen_until_it_lets_go() {
+        let _turn = turn();
         for sealed in [false, true] {
             let memfd = Memfd::create("counted", 4096).unwrap();
             assert!(!memfd.has_other_writers().unwrap(), "its own descriptor does not count");
@@ -542,6 +544,7 @@ mod tests {
 
     #[test]
     fn a_memfd_is_opened_while_it_is_looked_for_its_writers() {
+        let _turn = turn();
         let memfd = Memfd::create("both", 4096).unwrap();
         std::thread::scope(|scope| {
             let looking =
@@ -555,6 +558,7 @@ mod tests {
 
     #[test]
     fn writers_in_other_processes_are_seen() {
+        let _turn = turn();
         let memfd = Memfd::create("elsewhere", 4096).unwrap();
         let writer = memfd.open_again().unwrap();
         let input = std::process::Stdio::from(writer);
@@ -581,6 +585,7 @@ mod tests {
 
     #[test]
     fn what_is_frozen_is_written_by_nobody_and_not_while_somebody_could() {
+        let _turn = turn();
         let memfd = Memfd::create("frozen", 4096).unwrap();
         let writer: Mapping<ReadWrite> = Mapping::new(memfd.as_fd(), 4096).unwrap();
         assert_eq!(memfd.freeze().unwrap_err().errno, Errno::EBUSY);

@@ -464,6 +464,7 @@ fn anonymous(bytes: usize) -> Result<NonNull<c_void>, KernelError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::forking::turn;
     use crate::memfd::Memfd;
     use crate::pipe::pipe;
     use nix::sys::signal::{kill, Signal};
@@ -484,7 +485,7 @@ mod tests {
     fn left_by(memfd: &Memfd, count: u64, end: fn()) -> Vec<u32> {
         let before = words(memfd, count);
         let (ready, done) = pipe().unwrap();
-        // SAFETY: the tests of this module fork with no lock held that the child takes: see `alone`.
+        // SAFETY: the tests of this module fork with no lock held that the child takes: see `turn`.
         match unsafe { fork() }.unwrap() {
             ForkResult::Child => {
                 for word in words(memfd, count) {
@@ -508,22 +509,16 @@ mod tests {
         before.iter().map(|word| word.word().load(Ordering::Relaxed)).collect()
     }
 
-    /// Forking tests and those that start the keeper take turns.
-    fn alone() -> MutexGuard<'static, ()> {
-        static TURN: Mutex<()> = Mutex::new(());
-        TURN.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     #[test]
     fn a_killed_process_is_marked_in_each_of_its_words() {
-        let _alone = alone();
+        let _turn = turn();
         let memfd = Memfd::create("watched", 8192).unwrap();
         assert_eq!(left_by(&memfd, 700, || ()), vec![OWNER_DIED | WAITERS; 700]);
     }
 
     #[test]
     fn a_process_that_exits_or_aborts_or_becomes_another_program_is_marked_too() {
-        let _alone = alone();
+        let _turn = turn();
         // SAFETY: ends the process, which has nothing to clean up.
         let exit: fn() = || unsafe { libc::_exit(3) };
         let exec: fn() = || drop(Command::new("/bin/true").exec());
@@ -536,7 +531,7 @@ mod tests {
 
     #[test]
     fn a_word_that_holds_another_id_or_is_no_longer_watched_stays_as_it_is() {
-        let _alone = alone();
+        let _turn = turn();
         let memfd = Memfd::create("watched", 4096).unwrap();
         let ours = words(&memfd, 3);
         // SAFETY: as in `left_by`.
@@ -561,7 +556,7 @@ mod tests {
 
     #[test]
     fn a_forked_child_owns_none_of_its_parents_words() {
-        let _alone = alone();
+        let _turn = turn();
         let memfd = Memfd::create("watched", 4096).unwrap();
         let word = WatchedWord::map(memfd.as_fd(), 16).unwrap();
         let owner = word.owner().unwrap();
@@ -585,7 +580,7 @@ mod tests {
 
     #[test]
     fn the_limit_is_told_and_room_comes_back() {
-        let _alone = alone();
+        let _turn = turn();
         let memfd = Memfd::create("watched", 4096).unwrap();
         let mut watched = Vec::new();
         let refused = loop {
@@ -634,7 +629,7 @@ mod tests {
 
     #[test]
     fn a_filter_that_kills_for_it_leaves_words_unwatched_and_the_process_alive() {
-        let _alone = alone();
+        let _turn = turn();
         assert!(!child_dies_of_registering(), "nothing forbids it here");
         let memfd = Memfd::create("watched", 4096).unwrap();
         // SAFETY: as in `left_by`.
@@ -659,7 +654,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_watched_names_itself() {
-        let _alone = alone();
+        let _turn = turn();
         let memfd = Memfd::create("watched", 4096).unwrap();
         let refused = WatchedWord::map(memfd.as_fd(), 4).unwrap_err();
         assert_eq!(refused, WatchError::Misaligned(4));
