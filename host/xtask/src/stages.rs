@@ -129,8 +129,11 @@ fn cargo(arguments: &[&str]) -> Result<()> {
 
 fn unit_tests(filter: &[String]) -> Result<Tally> {
     machine::ensure_packages(berth_platform_policy::PACKAGES)?;
-    let mut command = workspace::cargo();
-    command.args(["test", "--workspace", "--exclude", END_TO_END, "--no-fail-fast", "--"]);
+    let arguments = ["test", "--workspace", "--exclude", END_TO_END];
+    // Built without the limit.
+    cargo(&[&arguments[..], &["--no-run"]].concat())?;
+    let mut command = workspace::cargo_within(LANE_TIMEOUT);
+    command.args(arguments).args(["--no-fail-fast", "--"]);
     let (output, success) = process::watched(command.args(filter))?;
     Ok(Tally::tests(libtest::summary(&output), success, None, !filter.is_empty()))
 }

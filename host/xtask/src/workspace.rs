@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
 use serde::Deserialize;
@@ -40,7 +41,14 @@ pub fn cargo() -> Command {
     in_the_checkout(Command::new(cargo_program()))
 }
 
-/// The same of another tool chain of rustup's.
+/// The same, ended with all that it started when it takes longer.
+pub fn cargo_within(limit: Duration) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=10", &limit.as_secs().to_string()]).arg(cargo_program());
+    in_the_checkout(command)
+}
+
+/// As [`cargo`], of another tool chain of rustup's.
 pub fn cargo_of(toolchain: &str) -> Command {
     let mut command = Command::new("rustup");
     command.args(["run", toolchain, "cargo"]);
