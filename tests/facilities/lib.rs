@@ -67,11 +67,16 @@ pub enum Facility {
     Tracing,
     /// Threads that may make no system call (seccomp(2), CONFIG_SECCOMP).
     Seccomp,
+    /// A machine that is there for the tests alone, a VM: memory may be made short there, settings of
+    /// the kernel changed, and its trace emptied. The lane is it or is not.
+    OwnMachine,
+    /// A C compiler, `cc`.
+    CCompiler,
 }
 
 impl Facility {
     /// All of them.
-    pub const ALL: [Facility; 15] = [
+    pub const ALL: [Facility; 17] = [
         Facility::Binder,
         Facility::DmaHeapSystem,
         Facility::Cma,
@@ -87,6 +92,8 @@ impl Facility {
         Facility::MemoryController,
         Facility::Tracing,
         Facility::Seccomp,
+        Facility::OwnMachine,
+        Facility::CCompiler,
     ];
 
     /// Its name in [`WITHOUT`] and in reports.
@@ -107,6 +114,8 @@ impl Facility {
             Facility::MemoryController => "memory-controller",
             Facility::Tracing => "tracing",
             Facility::Seccomp => "seccomp",
+            Facility::OwnMachine => "own-machine",
+            Facility::CCompiler => "c-compiler",
         }
     }
 

@@ -41,6 +41,13 @@ pub fn is_here(facility: Facility) -> bool {
             is_root && groups.is_ok_and(|groups| has_free_memory_controller(&groups))
         }
         Facility::Tracing => exists("/sys/kernel/tracing/trace_marker"),
+        Facility::OwnMachine => {
+            std::env::var("BERTH_LANE").is_ok_and(|lane| !lane.is_empty() && lane != "host")
+        }
+        Facility::CCompiler => {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&path).any(|folder| folder.join("cc").is_file())
+        }
     }
 }
 

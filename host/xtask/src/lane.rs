@@ -107,6 +107,7 @@ pub const LANES: &[Lane] = &[
             processors: 1,
             command_line: "",
             without: &[
+                Facility::CCompiler,
                 Facility::Cma,
                 Facility::Ion,
                 Facility::Ashmem,
@@ -129,6 +130,7 @@ pub const LANES: &[Lane] = &[
             processors: 1,
             command_line: "",
             without: &[
+                Facility::CCompiler,
                 Facility::Vgem,
                 Facility::Vkms,
                 Facility::SyncFiles,
@@ -152,6 +154,7 @@ pub const LANES: &[Lane] = &[
             processors: 1,
             command_line: "",
             without: &[
+                Facility::CCompiler,
                 Facility::Ion,
                 Facility::Ashmem,
                 Facility::HugePages,

@@ -1,33 +1,34 @@
 // Copyright (C) 2026 The Berth Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! A C library's mutex in a region, as `pthread_mutex.c` shows it, where there is a C compiler: on the
-//! host.
+//! A C library's mutex in a region, as `pthread_mutex.c` shows it, where there is a C compiler.
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+use berth_end_to_end::facilities::{missing, Facility};
 
 use super::Memory;
 
-/// The example, compiled; `None` in a VM.
-fn example(folder: &Path) -> Option<std::path::PathBuf> {
-    if std::env::var("BERTH_LANE").as_deref() != Ok("host") {
-        return None;
-    }
+/// The example, compiled.
+fn example(folder: &Path) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("between/pthread_mutex.c");
     let program = folder.join("pthread_mutex");
     let mut compiler = Command::new("cc");
     compiler.args(["-Wall", "-Werror", "-pthread", "-o"]).arg(&program).arg(source);
     assert!(compiler.status().expect("a C compiler").success());
-    Some(program)
+    program
 }
 
 #[test]
 fn a_pthread_mutex_in_a_region_tells_peers_in_c_of_a_death() {
+    if missing(Facility::CCompiler) {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
-    let Some(program) = example(folder.path()) else { return };
+    let program = example(folder.path());
     let memory = Memory::new();
     let region = format!("/proc/{}/fd/{}", std::process::id(), memory.memfd.as_fd().as_raw_fd());
     let run =

@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use berth_end_to_end::facilities::shortage::Shortage;
-use berth_end_to_end::facilities::{missing, missing_any, Facility};
+use berth_end_to_end::facilities::{missing_any, Facility};
 use berth_end_to_end::harness::{Device, APP};
 use berth_end_to_end::protocol::Ask;
 use nix::sys::utsname::uname;
@@ -50,14 +50,13 @@ fn has_coarse_windows() -> bool {
     (number(), number()) >= (6, 4)
 }
 
-/// The machine's own file is not for a test to change.
-fn is_own_machine() -> bool {
-    std::env::var("BERTH_LANE").is_ok_and(|lane| lane == "host")
-}
+/// What it takes to make memory short, and to change the file that tells it.
+const SHORTAGE: &[Facility] =
+    &[Facility::OwnMachine, Facility::Pressure, Facility::MemoryController];
 
 #[test]
 fn clients_hear_that_tasks_wait_for_memory_by_the_trigger_that_the_kernel_gives() {
-    if is_own_machine() || missing_any(&[Facility::Pressure, Facility::MemoryController]) {
+    if missing_any(SHORTAGE) {
         return;
     }
     let device = Device::start_with_policy(NO_RESERVE);
@@ -71,7 +70,7 @@ fn clients_hear_that_tasks_wait_for_memory_by_the_trigger_that_the_kernel_gives(
 
 #[test]
 fn clients_hear_it_too_where_the_service_may_only_read() {
-    if is_own_machine() || missing_any(&[Facility::Pressure, Facility::MemoryController]) {
+    if missing_any(SHORTAGE) {
         return;
     }
     let _mode = Mode::set(0o444);
@@ -82,7 +81,7 @@ fn clients_hear_it_too_where_the_service_may_only_read() {
 
 #[test]
 fn where_stalls_cannot_be_known_the_service_says_so() {
-    if is_own_machine() || missing(Facility::Pressure) {
+    if missing_any(&[Facility::OwnMachine, Facility::Pressure]) {
         return;
     }
     let _mode = Mode::set(0);
