@@ -14,6 +14,8 @@ use std::sync::mpsc::{channel, Receiver, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use berth_facilities::Facility;
+
 mod restart;
 
 use crate::protocol::WriteRoads;
@@ -80,6 +82,8 @@ impl Device {
         };
         let observer = device.client(0);
         observer.service_figures();
+        // Who only looks on takes nothing from those that are waited for.
+        observer.done(Ask::GiveWay).expect("a lower priority");
         *device.observer.borrow_mut() = Some(observer);
         device
     }
@@ -205,6 +209,10 @@ fn service(programs: &Path, transport: &str) -> Command {
     command.env("BERTH_BINDER", transport).env("RUST_LOG", "error");
     command.env("BERTH_POLICY", programs.join(POLICY_FILE)).env("BERTH_TRACE", "1");
     command.env("BERTH_RECEIPTS", programs.join(RECEIPTS_FOLDER).join("receipts"));
+    if !Facility::OwnMachine.is_here() {
+        // Others make memory short here, and purge what a test has.
+        command.env("BERTH_STALLS_UNWATCHED", "1");
+    }
     command.uid(SYSTEM).gid(SYSTEM).stdin(Stdio::null());
     command
 }
@@ -225,6 +233,14 @@ impl Drop for Device {
 /// Memory that nobody uses, in bytes.
 pub fn free_memory() -> u64 {
     berth_kernel::meminfo::MemInfo::read().expect("/proc/meminfo").free
+}
+
+/// `MemAvailable` with a HAL of this policy and clients of these uids with sessions, in bytes: what a
+/// test has that starts the same next, give or take a few MiB.
+pub fn available_beside(policy: &str, uids: &[u32]) -> u64 {
+    let device = Device::start_with_policy(policy);
+    let _clients: Vec<Client> = uids.iter().map(|uid| device.client(*uid).with_session()).collect();
+    berth_kernel::meminfo::MemInfo::read().expect("/proc/meminfo").available
 }
 
 /// The dma-heaps of this lane, by looking at the kernel and not at the service.

@@ -417,6 +417,8 @@ pub enum Ask {
     AwaitPressure(u64),
     /// Give back what is kept idle of this uid's; how many bytes?
     Trim,
+    /// Let others go first from now on, as the service's own threads in the background do.
+    GiveWay,
     /// How many descriptors this process has open.
     OpenDescriptors,
     /// Close the session.

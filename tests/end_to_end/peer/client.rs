@@ -22,6 +22,7 @@ use berth_end_to_end::protocol::{
     Answer, Ask, Capabilities, Figures, Forgery, Handle, Held, Purge, Restart,
 };
 use berth_kernel::mapping::{Mapping, ReadOnly};
+use berth_kernel::thread_priority::lower_priority_of_this_thread;
 
 use crate::crowd::Crowd;
 use crate::drivers::Drivers;
@@ -37,6 +38,8 @@ use crate::{churn, kernel, pools, wire};
 
 /// How long the service may take to come up.
 const FINDING: Duration = Duration::from_secs(30);
+/// As much as the service's threads in the background give way.
+const NICE: i32 = 10;
 
 /// The client's state.
 #[derive(Default)]
@@ -333,6 +336,10 @@ impl Client {
                 Answer::Count(level.0 as usize)
             }
             Ask::Trim => Answer::Count(self.session()?.trim()? as usize),
+            Ask::GiveWay => {
+                lower_priority_of_this_thread(NICE)?;
+                Answer::Done
+            }
             Ask::OpenDescriptors => Answer::Count(fs::read_dir("/proc/self/fd")?.count()),
             Ask::Close => {
                 self.session()?.close()?;
