@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use berth_end_to_end::facilities::{missing, Facility};
-use berth_end_to_end::harness::{Client, Device, APP, OTHER_APP};
+use berth_end_to_end::harness::{available_beside, Client, Device, APP, OTHER_APP};
 use berth_end_to_end::protocol::{Answer, Ask, Descriptor, Held, Hold};
 use berth_kernel::meminfo::MemInfo;
 
@@ -24,8 +24,11 @@ const EPERM: usize = 1;
 /// `BufferInfo.FLAG_RECYCLED`.
 const RECYCLED: i32 = 1 << 4;
 
+/// What is kept stays until the test has seen it, however long that takes.
+const NEVER_OLD: &str = "limit idle-seconds 3600\n";
+
 fn start(policy: &str) -> (Device, Client) {
-    let device = Device::start_with_policy(policy);
+    let device = Device::start_with_policy(&format!("{NEVER_OLD}{policy}"));
     let client = device.client(APP).with_session();
     (device, client)
 }
@@ -145,8 +148,11 @@ fn recycled_memory_reads_zero_for_the_next_uid() {
         }
         assert_eq!(device.figures().recycled, 16 * (round as i64 + 1));
         second.drop_session();
-        device.await_figures("nothing is left", |now| (now.buffers, now.idle) == (0, 0));
         second.open("again").unwrap();
+        device.await_figures("nothing is left", |now| {
+            second.count(Ask::Trim);
+            (now.buffers, now.lingering, now.idle) == (0, 0, 0)
+        });
     }
 }
 
@@ -177,8 +183,9 @@ fn what_is_kept_is_bounded_and_grows_old() {
     if missing(Facility::DmaHeapSystem) {
         return;
     }
-    let (device, client) =
-        start("limit idle-bytes 256K\nlimit idle-buffers 8\nlimit idle-seconds 1");
+    let policy = "limit idle-bytes 256K\nlimit idle-buffers 8\nlimit idle-seconds 1";
+    let device = Device::start_with_policy(policy);
+    let client = device.client(APP).with_session();
     let descriptors = device.service_descriptors();
     let small = client.allocate(&Descriptor::linear(4096), 32).unwrap();
     for one in &small {
@@ -199,7 +206,9 @@ fn a_buffer_that_its_client_forgot_is_taken_back() {
     if missing(Facility::DmaHeapSystem) {
         return;
     }
-    let (device, client) = start("");
+    // In the end what is idle grows old.
+    let device = Device::start();
+    let client = device.client(APP).with_session();
     let descriptors = device.service_descriptors();
     let kept = client.allocate_one(&Descriptor::linear(4096));
     let shared = client.allocate_one(&Descriptor::linear(4096));
@@ -387,8 +396,8 @@ fn under_pressure_what_is_idle_goes_and_clients_are_told_until_it_is_over() {
         return;
     }
     // Twice the reserve is a little less than what there is: 64 MiB make the difference.
-    let available = MemInfo::read().expect("/proc/meminfo").available;
-    let reserve = (available - (40 << 20)) / 2;
+    let available = available_beside(NEVER_OLD, &[APP]);
+    let reserve = (available - (32 << 20)) / 2;
     let (device, client) = start(&format!("limit reserve-bytes {reserve}"));
     let idle = client.allocate(&Descriptor::linear(65_536), 8).unwrap();
     give_back_dirty(&device, &client, &idle);
@@ -409,16 +418,28 @@ fn the_reserve_is_refused_by_name_but_what_is_idle_is_spared_first() {
     if missing(Facility::DmaHeapSystem) {
         return;
     }
-    let available = MemInfo::read().expect("/proc/meminfo").available;
+    // So much is left beside what is idle that it is kept, and so much is asked for then that it is
+    // too much without it.
+    let available = available_beside(NEVER_OLD, &[APP]);
+    let (idle, margin) = (64 << 20, 16 << 20);
+    let reserve = (available - idle - margin) / 2;
+    let asked = available - idle - reserve + margin;
     // No other limit comes first.
     let most = "service-bytes uid-bytes session-bytes buffer-bytes".split(' ');
-    let most: String = most.map(|limit| format!("limit {limit} 112M\n")).collect();
-    let reserve = available - (96 << 20);
-    let (device, client) = start(&format!("limit reserve-bytes {reserve}\n{most}"));
-    let larger = Descriptor::linear(112 << 20);
-    let refusal = client.allocate(&larger, 1).unwrap_err();
+    let MemInfo { total, .. } = MemInfo::read().expect("/proc/meminfo");
+    let most: String = most.map(|limit| format!("limit {limit} {}\n", total - reserve)).collect();
+    let policy = format!("limit reserve-bytes {reserve}\nlimit idle-bytes {idle}\n{most}");
+    let (device, client) = start(&policy);
+    let pooled = client.allocate(&Descriptor::linear(1 << 20), 64).unwrap();
+    give_back_dirty(&device, &client, &pooled);
+    let buffer = |bytes: u64| Descriptor::linear(bytes as i64).with_flags(NO_POOL);
+    let spared = client.allocate_one(&buffer(asked));
+    assert_eq!(device.figures().idle, 0);
+    client.drop_buffer(spared.handle);
+    // What is more than there is without it is refused.
+    let refusal = client.allocate(&buffer(available - reserve + margin), 1).unwrap_err();
     assert_eq!(refusal.code, code::NO_MEMORY, "{}", refusal.message);
-    for part in ["117440512 bytes asked for", "available", "kept in reserve"] {
+    for part in ["bytes asked for", "available", "kept in reserve"] {
         assert!(refusal.message.contains(part), "{}", refusal.message);
     }
     assert_eq!(device.figures().buffers, 0);
