@@ -10,11 +10,7 @@ use berth_end_to_end::protocol::{
     Answer, Ask, Descriptor, FenceHandle, FenceState, Handle, Look, SwSync, Vgem,
 };
 
-const VGEM: &[Facility] = &[Facility::DmaHeapSystem, Facility::Vgem];
-const VGEM_AND_FENCES: &[Facility] =
-    &[Facility::DmaHeapSystem, Facility::Vgem, Facility::SyncFiles];
-const SW_SYNC_AND_FENCES: &[Facility] =
-    &[Facility::DmaHeapSystem, Facility::SwSync, Facility::SyncFiles];
+use crate::second_driver::{while_vgem_waits, SW_SYNC_AND_FENCES, VGEM, VGEM_AND_FENCES};
 
 /// Time enough for anything, in milliseconds.
 const LONG: u64 = 60_000;
@@ -34,18 +30,20 @@ fn readers_and_writers_wait_for_a_writing_driver_and_no_longer_than_they_said() 
     if missing_any(VGEM) {
         return;
     }
-    let device = Device::start();
-    let client = device.client(APP).with_session();
-    let buffer = client.allocate_one(&Descriptor::linear(4096)).handle;
-    client.write_after(buffer, None, LONG, b"idle");
-    client.vgem(Vgem::Import(buffer));
-    client.vgem(Vgem::Attach(buffer, true));
-    read_is_late(&client, buffer, None);
-    write_is_late(&client, buffer, None);
-    client.vgem(Vgem::Signal(buffer));
-    assert_eq!(client.read_after(buffer, None, LONG, 4), b"idle", "nothing was written");
-    client.write_after(buffer, None, LONG, b"done");
-    assert_eq!(client.read_after(buffer, None, LONG, 4), b"done");
+    while_vgem_waits(|| {
+        let device = Device::start();
+        let client = device.client(APP).with_session();
+        let buffer = client.allocate_one(&Descriptor::linear(4096)).handle;
+        client.write_after(buffer, None, LONG, b"idle");
+        client.vgem(Vgem::Import(buffer));
+        client.vgem(Vgem::Attach(buffer, true));
+        read_is_late(&client, buffer, None);
+        write_is_late(&client, buffer, None);
+        client.vgem(Vgem::Signal(buffer));
+        assert_eq!(client.read_after(buffer, None, LONG, 4), b"idle", "nothing was written");
+        client.write_after(buffer, None, LONG, b"done");
+        assert_eq!(client.read_after(buffer, None, LONG, 4), b"done");
+    });
 }
 
 #[test]
@@ -53,16 +51,18 @@ fn only_writers_wait_for_a_reading_driver() {
     if missing_any(VGEM) {
         return;
     }
-    let device = Device::start();
-    let client = device.client(APP).with_session();
-    let buffer = client.allocate_one(&Descriptor::linear(4096)).handle;
-    client.write_after(buffer, None, LONG, b"seen");
-    client.vgem(Vgem::Import(buffer));
-    client.vgem(Vgem::Attach(buffer, false));
-    assert_eq!(client.read_after(buffer, None, LONG, 4), b"seen");
-    write_is_late(&client, buffer, None);
-    client.vgem(Vgem::Signal(buffer));
-    client.write_after(buffer, None, LONG, b"next");
+    while_vgem_waits(|| {
+        let device = Device::start();
+        let client = device.client(APP).with_session();
+        let buffer = client.allocate_one(&Descriptor::linear(4096)).handle;
+        client.write_after(buffer, None, LONG, b"seen");
+        client.vgem(Vgem::Import(buffer));
+        client.vgem(Vgem::Attach(buffer, false));
+        assert_eq!(client.read_after(buffer, None, LONG, 4), b"seen");
+        write_is_late(&client, buffer, None);
+        client.vgem(Vgem::Signal(buffer));
+        client.write_after(buffer, None, LONG, b"next");
+    });
 }
 
 #[test]
@@ -70,19 +70,21 @@ fn a_writer_is_woken_when_the_driver_of_another_process_has_read() {
     if missing_any(VGEM) {
         return;
     }
-    let device = Device::start();
-    let owner = device.client(APP).with_session();
-    let taker = device.client(OTHER_APP).with_session();
-    let ours = owner.allocate_one(&Descriptor::linear(4096)).handle;
-    let theirs = taker.acquire(owner.share(ours, OTHER_APP)).unwrap().handle;
-    owner.vgem(Vgem::Import(ours));
-    owner.vgem(Vgem::Attach(ours, false));
-    taker.begin(&Ask::Look(Look::WriteAfter(theirs, None, LONG, b"then".to_vec())));
-    taker.await_sleep_in(&device, "poll");
-    assert_eq!(owner.read_after(ours, None, LONG, 4), [0; 4]);
-    owner.vgem(Vgem::Signal(ours));
-    assert_eq!(taker.finish(), Answer::Done);
-    assert_eq!(owner.read_after(ours, None, LONG, 4), b"then");
+    while_vgem_waits(|| {
+        let device = Device::start();
+        let owner = device.client(APP).with_session();
+        let taker = device.client(OTHER_APP).with_session();
+        let ours = owner.allocate_one(&Descriptor::linear(4096)).handle;
+        let theirs = taker.acquire(owner.share(ours, OTHER_APP)).unwrap().handle;
+        owner.vgem(Vgem::Import(ours));
+        owner.vgem(Vgem::Attach(ours, false));
+        taker.begin(&Ask::Look(Look::WriteAfter(theirs, None, LONG, b"then".to_vec())));
+        taker.await_sleep_in(&device, "poll");
+        assert_eq!(owner.read_after(ours, None, LONG, 4), [0; 4]);
+        owner.vgem(Vgem::Signal(ours));
+        assert_eq!(taker.finish(), Answer::Done);
+        assert_eq!(owner.read_after(ours, None, LONG, 4), b"then");
+    });
 }
 
 #[test]
@@ -90,17 +92,21 @@ fn an_event_loop_waits_for_fences_and_buffers() {
     if missing_any(VGEM_AND_FENCES) {
         return;
     }
-    let device = Device::start();
-    let client = device.client(APP).with_session();
-    let buffer = client.allocate_one(&Descriptor::linear(4096)).handle;
-    client.vgem(Vgem::Import(buffer));
-    for (writes, while_at_work) in [(false, (false, true, false)), (true, (false, false, false))] {
-        client.vgem(Vgem::Attach(buffer, writes));
-        let fence = client.fences_of(buffer, true);
-        assert_eq!(client.ready(buffer, fence), while_at_work, "writes: {writes}");
-        client.vgem(Vgem::Signal(buffer));
-        assert_eq!(client.ready(buffer, fence), (true, true, true));
-    }
+    while_vgem_waits(|| {
+        let device = Device::start();
+        let client = device.client(APP).with_session();
+        let buffer = client.allocate_one(&Descriptor::linear(4096)).handle;
+        client.vgem(Vgem::Import(buffer));
+        for (writes, while_at_work) in
+            [(false, (false, true, false)), (true, (false, false, false))]
+        {
+            client.vgem(Vgem::Attach(buffer, writes));
+            let fence = client.fences_of(buffer, true);
+            assert_eq!(client.ready(buffer, fence), while_at_work, "writes: {writes}");
+            client.vgem(Vgem::Signal(buffer));
+            assert_eq!(client.ready(buffer, fence), (true, true, true));
+        }
+    });
 }
 
 #[test]
@@ -108,20 +114,22 @@ fn a_bracket_ends_with_the_fence_that_the_next_one_waits_for() {
     if missing_any(VGEM_AND_FENCES) {
         return;
     }
-    let device = Device::start();
-    let client = device.client(APP).with_session();
-    let buffer = client.allocate_one(&Descriptor::linear(4096)).handle;
-    let idle = client.end_with_fence(buffer, true);
-    assert_eq!(client.fence(idle).state, FenceState::Signalled, "the CPU's work is done");
-    client.vgem(Vgem::Import(buffer));
-    client.vgem(Vgem::Attach(buffer, false));
-    let (for_reader, for_writer) =
-        (client.end_with_fence(buffer, false), client.end_with_fence(buffer, true));
-    assert_eq!(client.fence(for_reader).state, FenceState::Signalled);
-    assert_eq!(client.fence(for_writer).state, FenceState::Pending);
-    write_is_late(&client, buffer, Some(for_writer));
-    client.vgem(Vgem::Signal(buffer));
-    client.write_after(buffer, Some(for_writer), LONG, b"next");
+    while_vgem_waits(|| {
+        let device = Device::start();
+        let client = device.client(APP).with_session();
+        let buffer = client.allocate_one(&Descriptor::linear(4096)).handle;
+        let idle = client.end_with_fence(buffer, true);
+        assert_eq!(client.fence(idle).state, FenceState::Signalled, "the CPU's work is done");
+        client.vgem(Vgem::Import(buffer));
+        client.vgem(Vgem::Attach(buffer, false));
+        let (for_reader, for_writer) =
+            (client.end_with_fence(buffer, false), client.end_with_fence(buffer, true));
+        assert_eq!(client.fence(for_reader).state, FenceState::Signalled);
+        assert_eq!(client.fence(for_writer).state, FenceState::Pending);
+        write_is_late(&client, buffer, Some(for_writer));
+        client.vgem(Vgem::Signal(buffer));
+        client.write_after(buffer, Some(for_writer), LONG, b"next");
+    });
 }
 
 #[test]
