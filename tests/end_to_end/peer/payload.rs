@@ -208,13 +208,13 @@ impl Payloads {
                 })
             }
             Asked::Stream(length) => {
-                let mut last = String::new();
+                let (mut last, before) = (String::new(), peak_memory()?);
                 let receiver = self.receiver()?.clone();
                 PayloadStream::default().send(&mut Source::of(length), PATIENCE, |payload| {
                     last = receiver.take_more(payload).map_err(Error::from)?;
                     Ok(())
                 })?;
-                Answer::Text(format!("{last} {}", peak_memory()?))
+                Answer::Text(format!("{last} {}", peak_memory()?.saturating_sub(before)))
             }
             Asked::SendToKeep(length) => {
                 let payload = self.payload(Road::Again, length, session)?;
