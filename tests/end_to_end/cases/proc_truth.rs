@@ -141,12 +141,10 @@ impl Scene {
         });
     }
 
-    /// The hook for what the service itself knows of memory that is held after it was freed: the
-    /// dump's list `lingering`, of entries with `device` and `inode` as buffers have them. A service
-    /// whose dump has no such list is believed to know nothing; one that has it is held to it.
+    /// What the service itself knows of memory that is held after it was freed: the dump's list
+    /// `lingering`, of entries with `device` and `inode` as buffers have them.
     fn check_lingering(&self, dump: &Value, after_free: &BTreeSet<Identity>) -> Result<(), String> {
-        let Some(listed) = dump.get("lingering") else { return Ok(()) };
-        let listed = identities(listed.as_array().expect("a list"));
+        let listed = identities(dump["lingering"].as_array().expect("lingering"));
         // Regions are no dma-bufs: nothing proves who holds one.
         let proven: BTreeSet<Identity> = match berth_end_to_end::harness::dma_heaps().is_empty() {
             true => BTreeSet::new(),
