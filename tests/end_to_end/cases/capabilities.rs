@@ -9,10 +9,9 @@ use berth_end_to_end::facilities::{missing, Facility, CMA_HEAPS};
 use berth_end_to_end::harness::{dma_heaps, Device, APP};
 use berth_end_to_end::protocol::{Descriptor, HeapTold, Shape};
 
+use crate::flag::FALLBACK_HEAP;
 use crate::format;
 
-/// `BufferInfo.FLAG_FALLBACK_HEAP`.
-const FALLBACK_HEAP: i32 = 1 << 1;
 /// `HeapClass.SECURE`, which takes a usage of its own.
 const SECURE: i32 = 3;
 /// `BufferUsage.GPU_CUBE_MAP`, which wants six square layers.

@@ -10,11 +10,10 @@ use berth_end_to_end::protocol::{Crowd, Descriptor};
 use serde_json::Value;
 
 use crate::code;
+use crate::flag::READ_ONLY_VIEW;
 
 /// How much the other uid does beside each attack.
 const ROUNDS: usize = 20;
-/// `AllocationFlag.READ_ONLY_VIEW`.
-const VIEW: i32 = 2;
 
 fn page() -> Descriptor {
     Descriptor::region(4096)
@@ -60,7 +59,7 @@ fn whoever_takes_buffers_of_two_descriptors_leaves_others_theirs() {
     if missing(Facility::Udmabuf) {
         return;
     }
-    assert_taking_leaves_room(&Descriptor::linear(4096).with_flags(VIEW));
+    assert_taking_leaves_room(&Descriptor::linear(4096).with_flags(READ_ONLY_VIEW));
 }
 
 fn assert_taking_leaves_room(descriptor: &Descriptor) {

@@ -12,12 +12,9 @@ use berth_end_to_end::harness::{dma_heaps, Client, Device, APP, OTHER_APP};
 use berth_end_to_end::protocol::{Descriptor, Handle, HeapTold};
 use nix::sys::stat::{mknod, Mode, SFlag};
 
+use crate::flag::{FALLBACK_HEAP, STRICT_HEAP};
 use crate::{code, format};
 
-/// `AllocationFlag.STRICT_HEAP`.
-const STRICT: i32 = 1;
-/// `BufferInfo.FLAG_FALLBACK_HEAP`.
-const FALLBACK: i32 = 1 << 1;
 /// `BufferUsage.GPU_TEXTURE`, without any use by the CPU.
 const GPU: i64 = 1 << 8;
 /// `BufferUsage.PROTECTED` of Gralloc.
@@ -32,7 +29,7 @@ fn start(policy: &str) -> (Device, Client) {
 }
 
 fn strict(descriptor: Descriptor) -> Descriptor {
-    descriptor.with_flags(STRICT)
+    descriptor.with_flags(STRICT_HEAP)
 }
 
 fn contiguous() -> String {
@@ -49,7 +46,7 @@ fn every_heap_serves_by_its_name_and_the_kernel_agrees() {
             _ => Descriptor::linear(8192),
         };
         let held = client.allocate_one(&strict(asked.from_heap(&name)));
-        assert_eq!((&held.info.heap, held.info.flags & FALLBACK), (&name, 0));
+        assert_eq!((&held.info.heap, held.info.flags & FALLBACK_HEAP), (&name, 0));
         let proof = client.proof(held.handle);
         assert_eq!(proof.dma_buf.is_some(), dma_buf, "{name}: {proof:?}");
         if let Some((size, _, exporter, label)) = proof.dma_buf {
@@ -78,7 +75,7 @@ fn a_missing_heap_is_replaced_and_said_to_be_unless_the_request_is_strict() {
         assert_eq!(refusal.code, code::HEAP_UNAVAILABLE, "{name}: {}", refusal.message);
         assert!(refusal.message.contains(name), "{}", refusal.message);
         let instead = client.allocate_one(&asked).info;
-        assert!(instead.heap != name && instead.flags & FALLBACK != 0, "{instead:?}");
+        assert!(instead.heap != name && instead.flags & FALLBACK_HEAP != 0, "{instead:?}");
     }
 }
 
@@ -86,7 +83,7 @@ fn a_missing_heap_is_replaced_and_said_to_be_unless_the_request_is_strict() {
 fn a_name_that_means_no_heap_is_refused_in_either_case() {
     let (_device, client) = start("");
     for name in ["sistem", "", "System", "system ", "/dev/dma_heap/system"] {
-        for flags in [0, STRICT] {
+        for flags in [0, STRICT_HEAP] {
             let asked = Descriptor::linear(4096).from_heap(name).with_flags(flags);
             let refusal = client.allocate(&asked, 1).unwrap_err();
             assert_eq!(refusal.code, code::HEAP_UNKNOWN, "{name:?}: {}", refusal.message);
@@ -115,7 +112,10 @@ fn a_heap_that_is_full_refuses_or_is_replaced_and_gives_again_what_was_freed() {
     assert!(refusal.message.contains(&name), "{}", refusal.message);
     assert!(client.is_supported(&strict(piece.clone())), "it is full, and not too small");
     let instead = client.allocate_one(&piece);
-    assert_eq!((instead.info.heap.as_str(), instead.info.flags & FALLBACK), ("system", FALLBACK));
+    assert_eq!(
+        (instead.info.heap.as_str(), instead.info.flags & FALLBACK_HEAP),
+        ("system", FALLBACK_HEAP)
+    );
     // A batch is of one heap: what there was room for is given back before the next is tried.
     client.drop_buffer(held.pop().expect("a piece"));
     let batch = client.allocate(&piece, 3).unwrap();
@@ -134,8 +134,8 @@ fn what_no_cpu_touches_comes_from_uncached_memory_where_there_is_any() {
     let image = Descriptor::image(64, 64, format::RGBA_8888).for_usage(GPU);
     let info = client.allocate_one(&image).info;
     match expected {
-        Some(name) => assert_eq!((info.heap.as_str(), info.flags & FALLBACK), (name, 0)),
-        None => assert_ne!(info.flags & FALLBACK, 0),
+        Some(name) => assert_eq!((info.heap.as_str(), info.flags & FALLBACK_HEAP), (name, 0)),
+        None => assert_ne!(info.flags & FALLBACK_HEAP, 0),
     }
 }
 
@@ -189,7 +189,7 @@ fn the_device_says_which_heap_is_protected() {
     assert_ne!(client.capabilities().usage & PROTECTED, 0);
     let protected = Descriptor::linear(4096).for_usage(PROTECTED);
     let info = client.allocate_one(&protected).info;
-    assert_eq!((info.heap, info.flags & FALLBACK), (name.clone(), 0));
+    assert_eq!((info.heap, info.flags & FALLBACK_HEAP), (name.clone(), 0));
     // Nobody else gets any of it, and who asks for it gets no other.
     let readable = Descriptor::linear(4096).from_heap(&name);
     assert_eq!(client.allocate(&readable, 1).unwrap_err().code, code::UNSUPPORTED);
@@ -207,7 +207,7 @@ fn the_device_says_where_a_usage_is_served_from() {
     // COMPOSER_OVERLAY
     let image = Descriptor::image(64, 64, format::RGBA_8888).for_usage(1 << 11 | 0x33);
     let info = client.allocate_one(&image).info;
-    assert_eq!((info.heap, info.flags & FALLBACK), (name, 0));
+    assert_eq!((info.heap, info.flags & FALLBACK_HEAP), (name, 0));
     let other = Descriptor::image(64, 64, format::RGBA_8888);
     assert_eq!(client.allocate_one(&other).info.heap, "system");
 }

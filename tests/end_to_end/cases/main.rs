@@ -56,6 +56,24 @@ mod code {
     pub const SESSION_CLOSED: i32 = AllocatorError::SESSION_CLOSED.0;
 }
 
+/// Bits of `AllocationFlag`, and of what `BufferInfo` says.
+mod flag {
+    use vendor_berth_allocator::aidl::vendor::berth::allocator::{
+        AllocationFlag::AllocationFlag, BufferInfo,
+    };
+
+    pub const STRICT_HEAP: i32 = AllocationFlag::STRICT_HEAP.0;
+    pub const READ_ONLY_VIEW: i32 = AllocationFlag::READ_ONLY_VIEW.0;
+    pub const NO_POOL: i32 = AllocationFlag::NO_POOL.0;
+    pub const REVOKE_ON_DEATH: i32 = AllocationFlag::REVOKE_ON_DEATH.0;
+    pub const PURGEABLE: i32 = AllocationFlag::PURGEABLE.0;
+
+    pub const FALLBACK_HEAP: i32 = BufferInfo::FLAG_FALLBACK_HEAP;
+    pub const ACQUIRED: i32 = BufferInfo::FLAG_ACQUIRED;
+    pub const SEALED: i32 = BufferInfo::FLAG_SEALED;
+    pub const RECYCLED: i32 = BufferInfo::FLAG_RECYCLED;
+}
+
 /// Values of `PixelFormat`.
 mod format {
     use vendor_berth_allocator::aidl::vendor::berth::allocator::PixelFormat::PixelFormat;

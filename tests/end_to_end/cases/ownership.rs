@@ -12,17 +12,12 @@ use berth_end_to_end::protocol::{Answer, Ask, Descriptor, Held, Hold};
 use berth_kernel::meminfo::MemInfo;
 
 use crate::code;
+use crate::flag::{NO_POOL, RECYCLED, REVOKE_ON_DEATH};
 
 /// Values of `PressureLevel`.
 const NORMAL: usize = 0;
 const MODERATE: usize = 1;
-/// `AllocationFlag.NO_POOL`.
-const NO_POOL: i32 = 1 << 2;
-/// `AllocationFlag.REVOKE_ON_DEATH`.
-const REVOKE_ON_DEATH: i32 = 1 << 3;
 const EPERM: usize = 1;
-/// `BufferInfo.FLAG_RECYCLED`.
-const RECYCLED: i32 = 1 << 4;
 
 /// What is kept stays until the test has seen it, however long that takes.
 const NEVER_OLD: &str = "limit idle-seconds 3600\n";

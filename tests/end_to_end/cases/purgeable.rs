@@ -13,13 +13,8 @@ use berth_kernel::meminfo::MemInfo;
 use serde_json::Value;
 
 use crate::code;
+use crate::flag::{NO_POOL, PURGEABLE, READ_ONLY_VIEW, REVOKE_ON_DEATH, STRICT_HEAP};
 
-/// `AllocationFlag.STRICT_HEAP`, `READ_ONLY_VIEW`, `NO_POOL`, `REVOKE_ON_DEATH` and `PURGEABLE`.
-const STRICT: i32 = 1;
-const VIEW: i32 = 1 << 1;
-const NO_POOL: i32 = 1 << 2;
-const REVOKE: i32 = 1 << 3;
-const PURGEABLE: i32 = 1 << 4;
 /// `AllocationOption.PURGE_CHUNK_BYTES`.
 const CHUNK_BYTES: &str = "purge-chunk-bytes";
 /// Bytes of a chunk here.
@@ -94,7 +89,7 @@ fn kinds() -> Vec<Kind> {
 }
 
 fn of_heap(chunks: i64, heap: &str) -> Descriptor {
-    purgeable(chunks).from_heap(heap).with_flags(PURGEABLE | STRICT)
+    purgeable(chunks).from_heap(heap).with_flags(PURGEABLE | STRICT_HEAP)
 }
 
 #[test]
@@ -150,9 +145,13 @@ fn what_contradicts_a_purgeable_region_is_refused_by_name() {
     let linear = Descriptor::linear(4096);
     for (descriptor, wanted, part) in [
         (linear.clone().with_flags(PURGEABLE), code::UNSUPPORTED, "PURGEABLE of a dma-buf"),
-        (linear.with_flags(PURGEABLE | VIEW), code::UNSUPPORTED, "PURGEABLE with READ_ONLY_VIEW"),
-        (flags(VIEW), code::UNSUPPORTED, "PURGEABLE with READ_ONLY_VIEW"),
-        (flags(REVOKE), code::UNSUPPORTED, "PURGEABLE with REVOKE_ON_DEATH"),
+        (
+            linear.with_flags(PURGEABLE | READ_ONLY_VIEW),
+            code::UNSUPPORTED,
+            "PURGEABLE with READ_ONLY_VIEW",
+        ),
+        (flags(READ_ONLY_VIEW), code::UNSUPPORTED, "PURGEABLE with READ_ONLY_VIEW"),
+        (flags(REVOKE_ON_DEATH), code::UNSUPPORTED, "PURGEABLE with REVOKE_ON_DEATH"),
         (chunks(0), code::BAD_DESCRIPTOR, "purge-chunk-bytes is 0"),
         (chunks(-4096), code::BAD_DESCRIPTOR, "purge-chunk-bytes is -4096"),
         (chunks(4097), code::BAD_DESCRIPTOR, "purge-chunk-bytes is 4097, a multiple of"),

@@ -8,13 +8,8 @@ use berth_end_to_end::harness::{Client, Device, APP, OTHER_APP};
 use berth_end_to_end::protocol::{Ask, Descriptor, WriteRoads};
 
 use crate::code;
+use crate::flag::{FALLBACK_HEAP, SEALED, STRICT_HEAP};
 
-/// `AllocationFlag.STRICT_HEAP`.
-const STRICT: i32 = 1;
-/// `BufferInfo.FLAG_FALLBACK_HEAP`.
-const FALLBACK: i32 = 1 << 1;
-/// `BufferInfo.FLAG_SEALED`.
-const SEALED: i32 = 1 << 3;
 /// `HeapClass.SHMEM`.
 const SHMEM: i32 = 4;
 
@@ -110,7 +105,7 @@ fn kinds(client: &Client) -> Vec<(String, bool)> {
 }
 
 fn region(bytes: i64, heap: &str) -> Descriptor {
-    Descriptor::region(bytes).from_heap(heap).with_flags(STRICT)
+    Descriptor::region(bytes).from_heap(heap).with_flags(STRICT_HEAP)
 }
 
 #[test]
@@ -229,7 +224,7 @@ fn ashmem_serves_regions_where_there_is_no_memfd() {
     let device = Device::start_with_policy("heap memfd off");
     let client = device.client(APP).with_session();
     let region = client.allocate_one(&Descriptor::region(5000));
-    assert_eq!((region.info.heap.as_str(), region.info.flags & FALLBACK), ("ashmem", 0));
+    assert_eq!((region.info.heap.as_str(), region.info.flags & FALLBACK_HEAP), ("ashmem", 0));
     client.write(region.handle, 4990, b"the end...");
     assert_eq!(client.read(region.handle, 4990, 10), b"the end...");
 }

@@ -7,11 +7,8 @@ use berth_end_to_end::facilities::{missing, Facility};
 use berth_end_to_end::harness::{Device, APP, OTHER_APP, THIRD_APP};
 use berth_end_to_end::protocol::{Answer, Ask, Descriptor, Forgery, Restored};
 
+use crate::flag::{READ_ONLY_VIEW, REVOKE_ON_DEATH};
 use crate::{code, format};
-
-/// Bits of `AllocationFlag`.
-const READ_ONLY_VIEW: i32 = 1 << 1;
-const REVOKE_ON_DEATH: i32 = 1 << 3;
 
 /// Each kind of memory that there is anywhere.
 fn kinds() -> Vec<Descriptor> {

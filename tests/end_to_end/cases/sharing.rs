@@ -7,9 +7,7 @@ use berth_end_to_end::harness::{Device, Refusal, APP, OTHER_APP, THIRD_APP};
 use berth_end_to_end::protocol::Descriptor;
 
 use crate::code;
-
-/// `BufferInfo.FLAG_ACQUIRED`.
-const ACQUIRED: i32 = 1 << 2;
+use crate::flag::ACQUIRED;
 
 #[test]
 fn another_uid_acquires_the_same_memory() {

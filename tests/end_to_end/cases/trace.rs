@@ -11,12 +11,12 @@ use berth_end_to_end::harness::{Client, Device, APP};
 use berth_end_to_end::protocol::{Ask, Descriptor, Purge};
 use berth_facilities::{missing_any, Facility};
 
+use crate::flag::PURGEABLE;
+
 /// There is one for the whole machine, which may be somebody's.
 const TRACE: &[Facility] = &[Facility::OwnMachine, Facility::Tracing];
 const TRACEFS: &str = "/sys/kernel/tracing";
 const BYTES: i64 = 65_536;
-/// `AllocationFlag.PURGEABLE`.
-const PURGEABLE: i32 = 1 << 4;
 
 /// The kernel's trace, empty and off, and open to all writers as Android's init leaves it.
 struct KernelTrace(Vec<(PathBuf, Permissions)>);

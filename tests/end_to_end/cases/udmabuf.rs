@@ -10,14 +10,9 @@ use berth_kernel::memfd::Memfd;
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 
+use crate::flag::{FALLBACK_HEAP, READ_ONLY_VIEW, STRICT_HEAP};
 use crate::{code, format};
 
-/// `AllocationFlag.STRICT_HEAP`.
-const STRICT: i32 = 1;
-/// `AllocationFlag.READ_ONLY_VIEW`.
-const VIEW: i32 = 2;
-/// `BufferInfo.FLAG_FALLBACK_HEAP`.
-const FALLBACK: i32 = 1 << 1;
 const EPERM: i32 = 1;
 const EACCES: i32 = 13;
 
@@ -41,7 +36,8 @@ fn a_region_of_udmabuf_is_a_memfd_and_a_dma_buf_of_the_same_pages() {
     }
     let (device, client) = start();
     let before = device.service_descriptors();
-    let asked = Descriptor::region(10_000).named("both").from_heap("udmabuf").with_flags(STRICT);
+    let asked =
+        Descriptor::region(10_000).named("both").from_heap("udmabuf").with_flags(STRICT_HEAP);
     let region = client.allocate_one(&asked);
     assert!(!region.info.dma_buf && region.info.allocation == 12_288, "{region:?}");
     let memfd = client.proof(region.handle);
@@ -71,10 +67,10 @@ fn a_read_only_view_shows_what_is_written_and_cannot_be_written() {
     }
     let (device, producer) = start();
     let consumer = device.client(OTHER_APP).with_session();
-    let image = Descriptor::image(64, 64, format::RGBA_8888).with_flags(VIEW);
+    let image = Descriptor::image(64, 64, format::RGBA_8888).with_flags(READ_ONLY_VIEW);
     let image = producer.allocate_one(&image);
     assert!(image.info.dma_buf && image.info.heap == "udmabuf", "{image:?}");
-    assert_eq!(image.info.flags & FALLBACK, 0, "it is the heap that views come from");
+    assert_eq!(image.info.flags & FALLBACK_HEAP, 0, "it is the heap that views come from");
     // The producer's own view first.
     let view = producer.second(image.handle);
     assert_cannot_be_written(&producer, view);
@@ -105,7 +101,8 @@ fn a_second_get_gives_the_view_again_and_nothing_more() {
         return;
     }
     let (_device, client) = start();
-    let Held { handle, info } = client.allocate_one(&Descriptor::linear(4096).with_flags(VIEW));
+    let Held { handle, info } =
+        client.allocate_one(&Descriptor::linear(4096).with_flags(READ_ONLY_VIEW));
     client.write(handle, 0, b"once");
     let view = client.get(info.id, true).unwrap();
     assert!(!view.info.dma_buf && view.info.read_only, "{view:?}");
@@ -120,13 +117,14 @@ fn a_second_get_gives_the_view_again_and_nothing_more() {
 #[test]
 fn a_view_of_a_region_and_sealing_of_a_dma_buf_are_refused() {
     let (_device, client) = start();
-    let region = client.allocate(&Descriptor::region(4096).with_flags(VIEW), 1).unwrap_err();
+    let region =
+        client.allocate(&Descriptor::region(4096).with_flags(READ_ONLY_VIEW), 1).unwrap_err();
     assert_eq!(region.code, code::UNSUPPORTED, "{}", region.message);
     if missing(Facility::Udmabuf) {
         return;
     }
     for asked in [
-        Descriptor::linear(4096).with_flags(VIEW),
+        Descriptor::linear(4096).with_flags(READ_ONLY_VIEW),
         Descriptor::linear(4096).from_heap("udmabuf"),
         Descriptor::region(4096).from_heap("udmabuf"),
     ] {
@@ -145,13 +143,13 @@ fn more_than_the_driver_takes_is_refused_by_name_or_comes_from_another_heap() {
     let heaps = client.capabilities().heaps;
     let told = heaps.iter().find(|heap| heap.name == "udmabuf").expect("the heap").max_buffer;
     let larger = Descriptor::linear(told + 1).from_heap("udmabuf");
-    let refusal = client.allocate(&larger.clone().with_flags(STRICT), 1).unwrap_err();
+    let refusal = client.allocate(&larger.clone().with_flags(STRICT_HEAP), 1).unwrap_err();
     assert_eq!(refusal.code, code::TOO_LARGE);
     let limit = format!("at most {told} in one buffer of heap udmabuf");
     assert!(refusal.message.contains(&limit), "{}", refusal.message);
     let instead = client.allocate_one(&larger).info;
-    assert!(instead.heap != "udmabuf" && instead.flags & FALLBACK != 0, "{instead:?}");
-    let view = client.allocate(&larger.with_flags(VIEW), 1).unwrap_err();
+    assert!(instead.heap != "udmabuf" && instead.flags & FALLBACK_HEAP != 0, "{instead:?}");
+    let view = client.allocate(&larger.with_flags(READ_ONLY_VIEW), 1).unwrap_err();
     assert_eq!(view.code, code::TOO_LARGE, "a view has no other heap: {}", view.message);
 }
 
@@ -201,7 +199,7 @@ fn a_freed_region_with_a_dma_buf_counts_while_only_its_memfd_is_held() {
     if missing(Facility::Udmabuf) {
         return;
     }
-    let asked = Descriptor::region(4096).from_heap("udmabuf").with_flags(STRICT);
+    let asked = Descriptor::region(4096).from_heap("udmabuf").with_flags(STRICT_HEAP);
     for hold in [Hold::Duplicate, Hold::Map] {
         let (device, client, region) = start_with_one(&asked);
         let held = client.hold(hold(region.handle));
@@ -224,7 +222,7 @@ fn a_freed_buffer_counts_while_only_its_view_is_held() {
     if missing(Facility::Udmabuf) {
         return;
     }
-    let asked = Descriptor::linear(4096).with_flags(VIEW);
+    let asked = Descriptor::linear(4096).with_flags(READ_ONLY_VIEW);
     let (device, client, buffer) = start_with_one(&asked);
     let view = client.get(buffer.info.id, true).unwrap();
     let held = client.hold(Hold::Duplicate(view.handle));
@@ -251,7 +249,8 @@ fn a_buffer_with_a_view_that_a_client_closed_and_never_freed_is_taken_back() {
     if missing(Facility::Udmabuf) {
         return;
     }
-    let (device, client, buffer) = start_with_one(&Descriptor::linear(4096).with_flags(VIEW));
+    let (device, client, buffer) =
+        start_with_one(&Descriptor::linear(4096).with_flags(READ_ONLY_VIEW));
     client.ask(Ask::Forget(buffer.handle)).unwrap();
     device.await_figures("it is taken back", |now| now.taken_back == 1);
     client.allocate_one(&Descriptor::region(4096));
@@ -269,7 +268,7 @@ fn who_only_reads_a_freed_region_with_a_dma_buf_keeps_it_charged_or_reads_zeros(
     if missing(Facility::Udmabuf) {
         return;
     }
-    let asked = Descriptor::region(4096).from_heap("udmabuf").with_flags(STRICT);
+    let asked = Descriptor::region(4096).from_heap("udmabuf").with_flags(STRICT_HEAP);
     let (device, client, region) = start_with_one(&asked);
     client.write(region.handle, 0, b"contents");
     let reader = client.get(region.info.id, true).unwrap();
