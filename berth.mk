@@ -7,8 +7,11 @@
 #
 # Not for BoardConfig.mk: PRODUCT_* variables are read-only there.
 
-# With BERTH_LAZY_SERVICE the service is only there while somebody uses it; without it, always.
-ifdef BERTH_LAZY_SERVICE
+# With BERTH_LAZY_SERVICE the service is only there while somebody uses it, with BERTH_APEX it comes
+# in a vendor APEX; without either it is on the vendor partition and always there. It is one of them.
+ifdef BERTH_APEX
+PRODUCT_PACKAGES += com.berth.allocator berth_data.rc
+else ifdef BERTH_LAZY_SERVICE
 PRODUCT_PACKAGES += vendor.berth.allocator-service-lazy
 else
 PRODUCT_PACKAGES += vendor.berth.allocator-service

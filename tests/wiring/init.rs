@@ -40,7 +40,7 @@ pub struct Service {
     /// What it is started with.
     arguments: Vec<String>,
     /// Its options, each as the words of its line.
-    options: Vec<Vec<String>>,
+    pub options: Vec<Vec<String>>,
 }
 
 impl Service {
@@ -61,7 +61,7 @@ pub fn files_of_init() -> Vec<PathBuf> {
 }
 
 /// The sections of a `.rc` file: the words of the first line, and of those below it.
-fn sections(path: &PathBuf) -> Vec<(Vec<String>, Vec<Vec<String>>)> {
+pub fn sections(path: &PathBuf) -> Vec<(Vec<String>, Vec<Vec<String>>)> {
     let mut sections: Vec<(Vec<String>, Vec<Vec<String>>)> = Vec::new();
     for line in read_without_comments(path).lines() {
         let words: Vec<String> = line.split_whitespace().map(String::from).collect();
@@ -76,7 +76,7 @@ fn sections(path: &PathBuf) -> Vec<(Vec<String>, Vec<Vec<String>>)> {
 }
 
 /// The lines `mkdir PATH MODE USER GROUP` that init runs when /data is there.
-fn mkdirs() -> Vec<Vec<String>> {
+pub fn mkdirs() -> Vec<Vec<String>> {
     let mut lines = Vec::new();
     for path in files_of_init() {
         for (words, commands) in sections(&path) {
@@ -99,8 +99,17 @@ pub fn folders() -> Vec<String> {
 pub fn services() -> Vec<Service> {
     let mut services: Vec<Service> = Vec::new();
     for path in files_of_init() {
-        let first = services.len();
-        for (words, options) in sections(&path) {
+        services.extend(services_of(&path));
+    }
+    assert!(!services.is_empty(), "init/ has no service");
+    services
+}
+
+/// The services of one file.
+pub fn services_of(path: &PathBuf) -> Vec<Service> {
+    let mut services: Vec<Service> = Vec::new();
+    {
+        for (words, options) in sections(path) {
             if words[0] == "on" {
                 continue;
             }
@@ -109,9 +118,8 @@ pub fn services() -> Vec<Service> {
                 (words[1].clone(), words[2].clone(), words[3..].to_vec());
             services.push(Service { name, program, arguments, options });
         }
-        assert!(services.len() > first, "{path:?} has no service");
     }
-    assert!(!services.is_empty(), "init/ has no service");
+    assert!(!services.is_empty(), "{path:?} has no service");
     services
 }
 

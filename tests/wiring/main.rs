@@ -6,6 +6,7 @@
 //! crate. It needs no device and no AOSP tree; what only those can tell is tested elsewhere.
 
 mod allocator_policy;
+mod apex;
 mod blueprint;
 mod headers;
 mod init;

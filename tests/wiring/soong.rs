@@ -437,14 +437,22 @@ fn every_package_has_the_licence_and_every_module_name_is_unique() {
 fn every_file_and_module_that_a_module_names_exists() {
     let blueprints = Blueprints::load();
     for module in blueprints.modules().filter(|module| module.typ != "aidl_interface") {
-        if let Some(file) = module.string("src") {
-            assert!(root().join(&module.folder).join(&file).is_file(), "{file}");
+        let mut one: BTreeSet<String> = BTreeSet::new();
+        for property in ["src", "manifest", "file_contexts", "test_config"] {
+            one.extend(module.string(property));
         }
-        for property in ["srcs", "license_text", "init_rc", "vintf_fragments"] {
-            for name in module.list(property) {
+        for name in module.list("binaries").iter().chain(&module.list("prebuilts")) {
+            blueprints.module(name);
+        }
+        for list in ["srcs", "license_text", "init_rc", "vintf_fragments"]
+            .map(|property| module.list(property))
+            .iter()
+            .chain([&one])
+        {
+            for name in list {
                 match name.strip_prefix(':') {
                     Some(other) => assert_eq!(blueprints.module(other).typ, "filegroup"),
-                    None => assert!(root().join(&module.folder).join(&name).is_file(), "{name}"),
+                    None => assert!(root().join(&module.folder).join(name).is_file(), "{name}"),
                 }
             }
         }
@@ -505,8 +513,7 @@ fn the_aidl_interface_covers_the_package_and_is_stable_for_rust_and_ndk() {
 fn the_product_makefile_names_modules_and_files_that_exist() {
     let blueprints = Blueprints::load();
     let text = crate::repository::read_without_comments("berth.mk").replace("\\\n", " ");
-    let is_assignment =
-        |line: &&str| !line.starts_with("ifdef ") && !["else", "endif"].contains(line);
+    let is_assignment = |line: &&str| !line.contains("ifdef ") && !["else", "endif"].contains(line);
     let mut packages = BTreeSet::new();
     for line in text.lines().filter(is_assignment) {
         let (variable, words) = line.split_once(" += ").unwrap_or_else(|| panic!("{line:?}"));
@@ -519,6 +526,10 @@ fn the_product_makefile_names_modules_and_files_that_exist() {
             }
         }
     }
-    let installed = ["rust_binary", "prebuilt_etc"].map(|typ| blueprints.of_type(typ));
-    assert_eq!(packages, installed.into_iter().flatten().map(Module::name).collect());
+    let installed = ["apex", "rust_binary", "prebuilt_etc"].map(|typ| blueprints.of_type(typ));
+    let installed = installed
+        .into_iter()
+        .flatten()
+        .filter(|module| module.boolean("installable") != Some(false));
+    assert_eq!(packages, installed.map(Module::name).collect());
 }
