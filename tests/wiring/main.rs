@@ -8,6 +8,7 @@
 mod allocator_policy;
 mod apex;
 mod blueprint;
+mod cuttlefish;
 mod headers;
 mod init;
 mod names;
