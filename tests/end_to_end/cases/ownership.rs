@@ -431,6 +431,8 @@ fn the_reserve_is_refused_by_name_but_what_is_idle_is_spared_first() {
     let spared = client.allocate_one(&buffer(asked));
     assert_eq!(device.figures().idle, 0);
     client.drop_buffer(spared.handle);
+    // As long as its client's descriptor is not closed it counts against the quota.
+    device.await_figures("it is gone", |now| (now.buffers, now.lingering) == (0, 0));
     // What is more than there is without it is refused.
     let refusal = client.allocate(&buffer(available - reserve + margin), 1).unwrap_err();
     assert_eq!(refusal.code, code::NO_MEMORY, "{}", refusal.message);
