@@ -12,8 +12,8 @@ use binder::binder_impl::{IBinderInternal, Remotable};
 use binder::{DeathRecipient, FromIBinder, IBinder, SpIBinder};
 
 pub use binder::{
-    BinderFeatures, ExceptionCode, Interface, LazyServiceGuard, ParcelFileDescriptor, ProcessState, Result, Status,
-    StatusCode, Strong, ThreadState,
+    BinderFeatures, ExceptionCode, Interface, LazyServiceGuard, ParcelFileDescriptor, ProcessState,
+    Result, Status, StatusCode, Strong, ThreadState,
 };
 
 /// Wraps a service in its generated `Bn` type.

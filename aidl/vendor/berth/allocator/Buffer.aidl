@@ -30,7 +30,8 @@ parcelable Buffer {
      * (CLOCK_MONOTONIC_COARSE in units of 2^23 ns); 3 being purged, which nobody but the service sets
      * and ends, waking whoever waits for the word by futex(2). Bit 29, of the states 1 and 2, says that
      * the contents are whole: it is set by whoever pinned the chunk and wrote it, and a pin of a chunk
-     * without it finds contents that are gone. A session that ends loses its pins.
+     * without it finds contents that are gone. A session that ends loses its pins; one that acquired the
+     * region and came back to a restarted service (reattach) leaves them until the region is gone.
      *
      * A session that may only read the region has no block and cannot pin: it reads what is there,
      * and zeros where a chunk was purged, at any moment.
