@@ -150,6 +150,10 @@ impl<T, E> Shared<T, E> {
         let mut state = self.lock();
         state.over |= came.is_err();
         state.there = Some(came);
+        if state.dropped {
+            // Nobody may be left to read: the signal for that ends a process that does not ignore it.
+            return;
+        }
         // One byte in an empty pipe.
         if let Err(error) = signal.write_all(&[1]) {
             log::debug!("a feed's pipe: {error}");
@@ -232,6 +236,22 @@ mod tests {
             Err(RecvTimeoutError::Disconnected) => Err("over"),
         };
         Feed::start(wait).unwrap()
+    }
+
+    #[test]
+    fn nothing_is_written_where_nobody_may_be_left_to_read() {
+        let written = |dropped| {
+            let (ready, signal) = pipe().unwrap();
+            let state = State { there: None, dropped, over: false };
+            let shared = Shared { state: Mutex::new(state), news: Condvar::new() };
+            let put: Result<u8, ()> = Ok(7);
+            shared.put(put, &mut File::from(signal));
+            assert_eq!(shared.lock().there, Some(Ok(7)), "it can be had all the same");
+            let mut bytes = Vec::new();
+            File::from(ready).read_to_end(&mut bytes).unwrap();
+            bytes.len()
+        };
+        assert_eq!((written(false), written(true)), (1, 0));
     }
 
     #[test]
