@@ -3,10 +3,12 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Launches a Cuttlefish device from a tree that has Berth in its product, and shows the HAL on it:
-# registered, in its domain, the VTS suites, buffers by hand, the dump. README.md explains each step.
+# registered, in its domain, the VTS suites, the demos, buffers by hand, the dump. README.md explains
+# each command.
 #
 # Run it in the root of the tree, after `source build/envsetup.sh`, `lunch` and `m`.
-# NOT RUN by Berth's own tests: those have no tree.
+# NOT RUN on Cuttlefish by Berth's own tests: those have no tree. They run it in a VM, where
+# stand_in/adb is the device.
 #
 #     run.sh [--keep]       --keep leaves the device running
 
@@ -15,10 +17,13 @@ set -eu
 INSTANCE=vendor.berth.allocator.IAllocator/default
 DOMAIN=hal_berth_allocator_default
 TESTS="VtsHalBerthAllocatorTargetTest VtsHalBerthAllocatorNdkTargetTest"
-PROGRAMS=berthctl
+PROGRAMS="berthctl berth-demo"
+DEMOS="run camera audio cache"
 
 step() { echo; echo "== $1"; }
 fail() { echo "FAILED: $1" >&2; exit 1; }
+# Runs a line on the device, as root's shell there, and shows it.
+device() { echo "\$ adb shell $1"; adb shell "$1" || fail "$1"; }
 
 keep=
 [ "${1-}" = --keep ] && keep=yes
@@ -31,19 +36,23 @@ step "launch"
 launch_cvd --daemon --report_anonymous_usage_stats=n
 [ -n "$keep" ] || trap 'stop_cvd >/dev/null 2>&1' EXIT
 adb wait-for-device
+# shellcheck disable=SC2016 # The device's shell substitutes.
 adb shell 'while [ "$(getprop sys.boot_completed)" != 1 ]; do sleep 1; done'
 adb root
 adb wait-for-device
 
 step "the service is registered, under its uid and in its domain, and the device enforces"
 [ "$(adb shell getenforce)" = Enforcing ] || fail "SELinux does not enforce"
-adb shell service check "$INSTANCE" | grep -q ': found' || fail "$INSTANCE is not registered"
+adb shell service check "$INSTANCE" | grep ': found' || fail "$INSTANCE is not registered"
 adb shell ps -A -o LABEL,USER,NAME | grep "$DOMAIN" || fail "no process is in $DOMAIN"
+for program in $PROGRAMS; do
+    adb shell "test -x /vendor/bin/$program" || fail "$program is not installed: a user build?"
+done
 
-step "nothing was denied"
-if adb shell dmesg | grep 'avc: *denied' | grep -e "$DOMAIN" -e hal_berth_allocator; then
-    fail "the lines above"
-fi
+step "the demos: clients under uids of their own"
+for demo in $DEMOS; do
+    device "berth-demo $demo"
+done
 
 step "VTS"
 for test in $TESTS; do
@@ -51,19 +60,20 @@ for test in $TESTS; do
     [ -n "$program" ] || fail "$test is not built: m $test"
     adb push "$program" "/data/local/tmp/$test" >/dev/null
     case $test in
-        *Ndk*) arguments= ;;
-        *) arguments=--test-threads=1 ;;
+        *Ndk*) device "/data/local/tmp/$test" ;;
+        *) device "/data/local/tmp/$test --test-threads=1" ;;
     esac
-    adb shell "/data/local/tmp/$test" $arguments || fail "$test"
 done
 
 step "heaps, a buffer, and the books, as people see them"
-for program in $PROGRAMS; do
-    adb shell "test -x /vendor/bin/$program" || fail "$program is not installed: a user build?"
-done
-adb shell berthctl heaps
-adb shell berthctl alloc --image 1920x1080 --format YCBCR_420_888 --count 3
-adb shell dumpsys "$INSTANCE"
+device "berthctl heaps"
+device "berthctl alloc --image 1920x1080 --format YCBCR_420_888 --count 3"
+device "dumpsys $INSTANCE"
+
+step "nothing of all that was denied to the HAL"
+if adb shell dmesg | grep 'avc: *denied' | grep -e "$DOMAIN" -e hal_berth_allocator; then
+    fail "the lines above"
+fi
 
 echo
 echo "cuttlefish: ok"

@@ -18,7 +18,8 @@ pub const BYTES_EACH: u64 = 1 << 20;
 pub fn play() -> Result<()> {
     let allocator = Allocator::connect_within(Duration::from_secs(30))?;
     let session = allocator.open_session("demo hoarder")?;
-    let request = BufferRequest::linear(BYTES_EACH).name("demo hoard");
+    // Not kept to be used again: the director looks for all of it in the kernel's own books.
+    let request = BufferRequest::linear(BYTES_EACH).no_pool().name("demo hoard");
     let buffers = session.allocate(&request, BUFFERS)?;
     for buffer in &buffers {
         let mapped = buffer.map()?;

@@ -79,21 +79,28 @@ enum Role {
     Hoarder,
 }
 
-/// What the director needs.
+/// What the director needs. Without any of it the demo takes the HAL that runs, as on a device.
 #[derive(Debug, clap::Args)]
 struct Props {
-    /// The HAL's program.
-    #[arg(long)]
-    service: PathBuf,
+    /// The HAL's program; without it the HAL is registered already, and nobody else uses it.
+    #[arg(long, requires = "transport")]
+    service: Option<PathBuf>,
     /// The service manager's program; none over RPC.
-    #[arg(long, required_if_eq("transport", "kernel"))]
+    #[arg(long, requires = "service", required_if_eq("transport", "kernel"))]
     service_manager: Option<PathBuf>,
     /// The folder of the service manager's policy.
-    #[arg(long, required_if_eq("transport", "kernel"))]
+    #[arg(long, requires = "service", required_if_eq("transport", "kernel"))]
     service_manager_policy: Option<PathBuf>,
     /// How calls cross processes.
-    #[arg(long)]
-    transport: Transport,
+    #[arg(long, requires = "service")]
+    transport: Option<Transport>,
+}
+
+impl Props {
+    /// Whether the machine is the demo's alone: a VM that started nothing before it.
+    fn has_the_machine(&self) -> bool {
+        self.transport == Some(Transport::Kernel)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

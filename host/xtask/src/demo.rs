@@ -3,10 +3,12 @@
 
 //! `cargo xtask demo`: the whole of it from nothing, in the VM or on this machine.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
+use clap::ValueEnum;
 
 use crate::image::{self, Command as GuestCommand, Payload, Start};
 use crate::lane::{Kind, Lane};
@@ -17,7 +19,7 @@ use crate::{machine, process, workspace};
 const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What can be shown.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Subject {
     /// Everything that the allocator does
     #[default]
@@ -65,10 +67,41 @@ pub fn run(options: &Options) -> Result<u8> {
     }
 }
 
+/// Runs each of them on this machine, as a test.
+pub fn check_on_this_machine() -> Result<()> {
+    // Built with what the other tests on this machine run, not as the demo is.
+    let host = Host::build(&["build", "--bins"])?;
+    for subject in Subject::value_variants() {
+        let code = host.run(*subject)?;
+        ensure!(code == 0, "the demo {subject:?} ended with {code}; what it said is above");
+    }
+    Ok(())
+}
+
+/// Runs each of them in a lane's VM, one after the other in one boot, as a test.
+pub fn check_in_the_vm(lane: Lane) -> Result<()> {
+    let lines: Vec<String> =
+        Subject::value_variants().iter().map(|subject| guest_line(*subject).join(" ")).collect();
+    let code = boot(lane, GuestCommand::Script(lines.join(" &&\n")))?;
+    ensure!(code == 0, "the demos ended with {code}; what they said is above");
+    Ok(())
+}
+
 fn in_the_vm(lane: Lane, subject: Subject) -> Result<u8> {
+    boot(lane, GuestCommand::from_words(&guest_line(subject).map(str::to_owned)))
+}
+
+fn boot(lane: Lane, command: GuestCommand) -> Result<u8> {
     let prepared = Prepared::new(lane)?;
     let files = vm::programs(&["-p", "berth_service", "-p", "berth_demo"])?;
-    let words = [
+    let payload = Payload { start: Start::Nothing, command, files, links: vec![] };
+    let (out, err) = (Box::new(std::io::stdout()), Box::new(std::io::stderr()));
+    prepared.run(&payload, Some(TIMEOUT), out, err)
+}
+
+/// The guest's command for a demo that starts service manager and HAL itself.
+fn guest_line(subject: Subject) -> [&'static str; 10] {
+    [
         "/vendor/bin/berth-demo",
         subject.role(),
         "--service-manager",
@@ -79,48 +112,54 @@ fn in_the_vm(lane: Lane, subject: Subject) -> Result<u8> {
         image::SERVICE,
         "--transport",
         "kernel",
-    ];
-    let command = GuestCommand::from_words(&words.map(str::to_owned));
-    let payload = Payload { start: Start::Nothing, command, files, links: vec![] };
-    let (out, err) = (Box::new(std::io::stdout()), Box::new(std::io::stderr()));
-    prepared.run(&payload, Some(TIMEOUT), out, err)
+    ]
 }
 
 fn on_this_machine(subject: Subject) -> Result<u8> {
-    let built = workspace::build(&[
-        "build",
-        "--release",
-        "--bins",
-        "-p",
-        "berth_service",
-        "-p",
-        "berth_demo",
-    ])?;
-    let demo = workspace::named(&built, "berth-demo")?;
-    let service = workspace::named(&built, "berth-allocator-service")?;
-    let mut words = vec![demo.display().to_string()];
-    words.extend([
-        subject.role().to_owned(),
-        "--service".to_owned(),
-        service.display().to_string(),
-    ]);
-    words.extend(["--transport", "rpc"].map(str::to_owned));
-    // The demo's processes run under user ids of their own, which takes root.
-    let Some(prefix) = machine::root_prefix() else {
-        let line: Vec<String> = words.iter().map(|word| process::quoted(word)).collect();
-        bail!(
-            "the demo gives each of its processes a user id of its own, which takes root, and there is \
-             no sudo here that works without being asked; as root run:\n    {}",
-            line.join(" ")
-        );
-    };
-    words.splice(0..0, prefix.iter().map(|word| (*word).to_owned()));
-    let mut command = Command::new(&words[0]);
-    let status = command
-        .args(&words[1..])
-        .stdin(Stdio::null())
-        .status()
-        .with_context(|| format!("cannot start `{}`", words.join(" ")))?;
-    // Ended by a signal: no code, and no pass.
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+    Host::build(&["build", "--release", "--bins"])?.run(subject)
+}
+
+/// What the demos need on this machine.
+struct Host {
+    demo: PathBuf,
+    service: PathBuf,
+}
+
+impl Host {
+    fn build(arguments: &[&str]) -> Result<Host> {
+        let packages = ["-p", "berth_service", "-p", "berth_demo"];
+        let built = workspace::build(&[arguments, &packages].concat())?;
+        Ok(Host {
+            demo: workspace::named(&built, "berth-demo")?.to_owned(),
+            service: workspace::named(&built, "berth-allocator-service")?.to_owned(),
+        })
+    }
+
+    fn run(&self, subject: Subject) -> Result<u8> {
+        let mut words = vec![self.demo.display().to_string()];
+        words.extend([
+            subject.role().to_owned(),
+            "--service".to_owned(),
+            self.service.display().to_string(),
+        ]);
+        words.extend(["--transport", "rpc"].map(str::to_owned));
+        // The demo's processes run under user ids of their own, which takes root.
+        let Some(prefix) = machine::root_prefix() else {
+            let line: Vec<String> = words.iter().map(|word| process::quoted(word)).collect();
+            bail!(
+                "the demo gives each of its processes a user id of its own, which takes root, and \
+                 there is no sudo here that works without being asked; as root run:\n    {}",
+                line.join(" ")
+            );
+        };
+        words.splice(0..0, prefix.iter().map(|word| (*word).to_owned()));
+        let mut command = Command::new(&words[0]);
+        let status = command
+            .args(&words[1..])
+            .stdin(Stdio::null())
+            .status()
+            .with_context(|| format!("cannot start `{}`", words.join(" ")))?;
+        // Ended by a signal: no code, and no pass.
+        Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+    }
 }

@@ -12,6 +12,7 @@ mod aidl;
 mod archive;
 mod bench;
 mod cache;
+mod cuttlefish;
 mod demo;
 mod exit;
 mod fuzz;

@@ -18,7 +18,7 @@ use crate::lane::{self, Choice, Kind, Lane, Machine};
 use crate::report::{Report, Tally};
 use crate::vm::{self, Prepared};
 use crate::workspace::{self, Executable, GUEST_TARGET};
-use crate::{aidl, lazy, libgbinder, libtest, machine, miri, process, vts};
+use crate::{aidl, cuttlefish, demo, lazy, libgbinder, libtest, machine, miri, process, vts};
 
 /// How long the tests of one stage may take on one lane.
 const LANE_TIMEOUT: Duration = Duration::from_secs(1200);
@@ -108,6 +108,19 @@ pub fn run(options: &Options) -> Result<u8> {
         if matches!(lane.kind, Kind::Vm(_)) && options.filter.is_empty() {
             staged(&format!("lazy service, lane {}", lane.name), Some(lane), &|| {
                 Ok(Tally::check(lazy::in_the_vm(lane)))
+            });
+        }
+        if (lane.kind == Kind::Host || lane.name == lane::DEFAULT_VM) && options.filter.is_empty() {
+            staged(&format!("demos, lane {}", lane.name), Some(lane), &|| {
+                Ok(Tally::check(match &lane.kind {
+                    Kind::Host => demo::check_on_this_machine(),
+                    Kind::Vm(_) => demo::check_in_the_vm(lane),
+                }))
+            });
+        }
+        if lane.name == lane::DEFAULT_VM && options.filter.is_empty() {
+            staged(&format!("Cuttlefish's script, lane {}", lane.name), Some(lane), &|| {
+                Ok(Tally::check(cuttlefish::in_the_vm(lane)))
             });
         }
         staged(&format!("end-to-end, lane {}", lane.name), Some(lane), &|| match &lane.kind {

@@ -4,7 +4,7 @@
 //! The VTS suite in Rust against a HAL that runs, as on a device: the same source is a `rust_test`
 //! there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,8 @@ use crate::workspace::{self, Executable, GUEST_TARGET};
 use crate::{libtest, process};
 
 const PACKAGE: &str = "berth_vts";
-const PROGRAM: &str = "VtsHalBerthAllocatorTargetTest";
+/// The suite's program.
+pub const PROGRAM: &str = "VtsHalBerthAllocatorTargetTest";
 
 /// How long the HAL may take until clients can reach it.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -49,13 +50,17 @@ pub fn on_this_machine(filter: &[String]) -> Result<Tally> {
 pub fn in_the_vm(lane: Lane, vm: &Machine, filter: &[String]) -> Result<Tally> {
     let prepared = Prepared::new(lane)?;
     let files = vm::programs(&["-p", "berth_service"])?;
-    // Not a release, which ends at the first test that fails.
-    let built = workspace::build(&["build", "--bins", "--target", GUEST_TARGET, "-p", PACKAGE])?;
-    let path = workspace::named(&built, PROGRAM)?.to_owned();
-    let suite = [Executable { name: PROGRAM.to_owned(), test: false, path }];
+    let suite = [Executable { name: PROGRAM.to_owned(), test: false, path: for_the_guest()? }];
     let command = GuestCommand::Script(script(lane, vm, &suite, filter));
     let payload = Payload { start: Start::Hal, command, files, links: vec![] };
     run_in_the_vm(&prepared, payload, &suite, filter)
+}
+
+/// Builds the suite's program for the guest; it is here.
+pub fn for_the_guest() -> Result<PathBuf> {
+    // Not a release, which ends at the first test that fails.
+    let built = workspace::build(&["build", "--bins", "--target", GUEST_TARGET, "-p", PACKAGE])?;
+    Ok(workspace::named(&built, PROGRAM)?.to_owned())
 }
 
 /// The HAL on this machine; killed if this is dropped.
