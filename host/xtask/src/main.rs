@@ -15,6 +15,7 @@ mod cache;
 mod cuttlefish;
 mod demo;
 mod exit;
+mod format;
 mod fuzz;
 mod guest_log;
 mod image;

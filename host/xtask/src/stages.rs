@@ -18,7 +18,9 @@ use crate::lane::{self, Choice, Kind, Lane, Machine};
 use crate::report::{Report, Tally};
 use crate::vm::{self, Prepared};
 use crate::workspace::{self, Executable, GUEST_TARGET};
-use crate::{aidl, cuttlefish, demo, lazy, libgbinder, libtest, machine, miri, process, vts};
+use crate::{
+    aidl, cuttlefish, demo, format, lazy, libgbinder, libtest, machine, miri, process, vts,
+};
 
 /// How long the tests of one stage may take on one lane.
 const LANE_TIMEOUT: Duration = Duration::from_secs(1200);
@@ -71,10 +73,7 @@ pub fn run(options: &Options) -> Result<u8> {
     };
     if !options.only_lanes {
         let mut stage = |name: &str, action: &dyn Fn() -> Result<Tally>| staged(name, None, action);
-        stage("format", &|| {
-            machine::ensure_component("rustfmt", "fmt")?;
-            Ok(Tally::check(cargo(&["fmt", "--all", "--check"])))
-        });
+        stage("format", &|| Ok(Tally::check(format::check())));
         stage("clippy", &|| {
             machine::ensure_component("clippy", "clippy")?;
             let arguments = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
