@@ -63,6 +63,11 @@ impl Module {
         lists.filter_map(|module| module.get_array(property)).flatten().map(text).collect()
     }
 
+    /// The names of the properties that it says itself.
+    pub fn properties(&self) -> BTreeSet<&str> {
+        self.own.entries.keys().map(String::as_str).collect()
+    }
+
     /// Whether a backend of an `aidl_interface` says `enabled: true` (or false).
     pub fn backend(&self, name: &str) -> Option<bool> {
         let Some(Value::Map(backend)) = self.own.get_map("backend")?.get(name) else { return None };

@@ -13,6 +13,7 @@ mod headers;
 mod init;
 mod names;
 mod policy;
+mod properties;
 mod readme;
 mod repository;
 mod soong;

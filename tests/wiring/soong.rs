@@ -396,12 +396,12 @@ fn every_source_file_belongs_to_a_crate() {
 }
 
 #[test]
-fn libraries_are_available_to_the_vendor_and_programs_are_the_vendors() {
+fn libraries_are_no_partitions_own_and_programs_are_the_vendors() {
     let blueprints = Blueprints::load();
     let libraries: Vec<&Module> = blueprints.of_type("rust_library").collect();
     let programs: Vec<&Module> = blueprints.of_type("rust_binary").collect();
     for module in &libraries {
-        assert!(module.is("vendor_available") && !module.is("vendor"), "{}", module.name());
+        assert!(!module.is("vendor"), "{}", module.name());
     }
     for module in &programs {
         assert!(module.is("vendor") && module.is("prefer_rlib"), "{}", module.name());
@@ -460,9 +460,8 @@ fn every_file_and_module_that_a_module_names_exists() {
 }
 
 #[test]
-fn each_service_installs_its_rc_and_the_vintf_fragment_and_no_other_beside_it() {
+fn each_service_installs_its_rc_and_the_vintf_fragment() {
     let blueprints = Blueprints::load();
-    let eager = "vendor.berth.allocator-service";
     let files = |service: &Module, property: &str| -> BTreeSet<PathBuf> {
         let groups = service.list(property);
         let groups = groups.iter().map(|name| blueprints.module(name.trim_start_matches(':')));
@@ -481,9 +480,6 @@ fn each_service_installs_its_rc_and_the_vintf_fragment_and_no_other_beside_it() 
             files(module, "vintf_fragments"),
             BTreeSet::from(["vintf/vendor.berth.allocator.xml".into()])
         );
-        if module.name() != eager {
-            assert_eq!(module.list("overrides"), BTreeSet::from([eager.to_string()]));
-        }
     }
     assert_eq!(installed, BTreeSet::from_iter(files_of_init()));
 }
