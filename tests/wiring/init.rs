@@ -179,11 +179,21 @@ fn a_service_is_told_to_be_lazy_exactly_if_it_is_started_on_demand() {
 }
 
 #[test]
+fn a_service_outlives_the_display_exactly_if_it_is_not_started_on_demand() {
+    // init starts what is critical for the shutdown if it does not run (DoReboot, init/reboot.cpp).
+    for service in services() {
+        let due = service.option("disabled").is_none().then(|| vec!["critical"]);
+        assert_eq!(service.option("shutdown"), due, "{}", service.program);
+    }
+}
+
+#[test]
 fn services_of_one_name_differ_in_nothing_but_when_they_run() {
     let services = services();
     let often = |service: &Service| -> Vec<Vec<String>> {
-        let when = |words: &&Vec<String>| !["disabled", "oneshot"].contains(&words[0].as_str());
-        service.options.iter().filter(when).cloned().collect()
+        let when = ["disabled", "oneshot", "shutdown"];
+        let others = |words: &&Vec<String>| !when.contains(&words[0].as_str());
+        service.options.iter().filter(others).cloned().collect()
     };
     for service in &services {
         assert_eq!(service.name, services[0].name, "one of them is installed");
