@@ -55,6 +55,8 @@ mod service;
 mod session;
 mod shelf;
 mod size_class;
+#[cfg(test)]
+mod testing;
 mod tokens;
 mod trace;
 mod wire;

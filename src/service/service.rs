@@ -589,37 +589,12 @@ impl Drop for Service {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{self, region, service};
     use std::time::Duration;
-    use vendor_berth_allocator::aidl::vendor::berth::allocator::{
-        AllocatorError::AllocatorError, BufferShape::BufferShape,
-        IAllocatorCallback::BnAllocatorCallback, PressureLevel::PressureLevel,
-    };
-
-    struct Deaf;
-
-    impl hal_binder::Interface for Deaf {}
-
-    impl IAllocatorCallback for Deaf {
-        fn onSharedBufferGone(&self, _ids: &[i64]) -> hal_binder::Result<()> {
-            Ok(())
-        }
-
-        fn onPressure(&self, _level: PressureLevel) -> hal_binder::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn service() -> Arc<Service> {
-        Service::with_limits(Limits::of_machine(1 << 30, 4096)).unwrap()
-    }
+    use vendor_berth_allocator::aidl::vendor::berth::allocator::AllocatorError::AllocatorError;
 
     fn session(service: &Service) -> Arc<Session> {
-        let callback = hal_binder::new_binder!(BnAllocatorCallback, Deaf);
-        service.open_session(10_001, 1, &SessionConfig::default(), &callback).unwrap()
-    }
-
-    fn region(bytes: i64) -> BufferDescriptor {
-        BufferDescriptor { shape: BufferShape::RegionBytes(bytes), ..Default::default() }
+        testing::session(service, 10_001)
     }
 
     fn allocate(service: &Service, session: &Session, bytes: i64, count: i32) -> Vec<i64> {

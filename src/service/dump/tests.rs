@@ -7,16 +7,10 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hal_binder::Strong;
 use serde_json::Value;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
-    Access::Access,
-    AllocatorError::AllocatorError,
-    BufferDescriptor::BufferDescriptor,
-    BufferShape::BufferShape,
-    IAllocatorCallback::{BnAllocatorCallback, IAllocatorCallback},
-    PressureLevel::PressureLevel,
-    SessionConfig::SessionConfig,
+    Access::Access, AllocatorError::AllocatorError, BufferDescriptor::BufferDescriptor,
+    BufferShape::BufferShape, SessionConfig::SessionConfig,
 };
 
 use super::snapshot::PIECE;
@@ -24,28 +18,11 @@ use crate::accounts::Limits;
 use crate::reaper::Cause;
 use crate::service::Service;
 use crate::session::Session;
+use crate::testing::deaf_client;
 use crate::tokens::Permit;
 
 const UID: u32 = 10_001;
 const OTHER_UID: u32 = 10_002;
-
-struct Deaf;
-
-impl hal_binder::Interface for Deaf {}
-
-impl IAllocatorCallback for Deaf {
-    fn onSharedBufferGone(&self, _ids: &[i64]) -> hal_binder::Result<()> {
-        Ok(())
-    }
-
-    fn onPressure(&self, _level: PressureLevel) -> hal_binder::Result<()> {
-        Ok(())
-    }
-}
-
-fn callback() -> Strong<dyn IAllocatorCallback> {
-    hal_binder::new_binder!(BnAllocatorCallback, Deaf)
-}
 
 fn service() -> Arc<Service> {
     let limits = Limits {
@@ -59,7 +36,7 @@ fn service() -> Arc<Service> {
 
 fn session(service: &Service, uid: u32, name: &str) -> Arc<Session> {
     let config = SessionConfig { name: name.to_owned(), ..Default::default() };
-    service.open_session(uid, 1, &config, &callback()).unwrap()
+    service.open_session(uid, 1, &config, &deaf_client()).unwrap()
 }
 
 fn region(name: &str, bytes: i64) -> BufferDescriptor {

@@ -4,49 +4,18 @@
 //! Pools in the books of the service; what participants do with them is tested where it is done.
 
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::time::Duration;
 
 use berth_kernel::mapping::{Mapping, ReadWrite};
-use vendor_berth_allocator::aidl::vendor::berth::allocator::{
-    AllocatorError::AllocatorError, BufferShape::BufferShape,
-    IAllocatorCallback::BnAllocatorCallback, IAllocatorCallback::IAllocatorCallback,
-    PressureLevel::PressureLevel, SessionConfig::SessionConfig,
-};
+use vendor_berth_allocator::aidl::vendor::berth::allocator::AllocatorError::AllocatorError;
 
 use super::*;
 use crate::accounts::Limits;
 use crate::reaper::Cause;
-
-struct Deaf;
-
-impl hal_binder::Interface for Deaf {}
-
-impl IAllocatorCallback for Deaf {
-    fn onSharedBufferGone(&self, _ids: &[i64]) -> hal_binder::Result<()> {
-        Ok(())
-    }
-
-    fn onPressure(&self, _level: PressureLevel) -> hal_binder::Result<()> {
-        Ok(())
-    }
-}
+use crate::testing::{region, service, session};
 
 const OWNER: u32 = 10_001;
 const OTHER: u32 = 10_002;
-
-fn service() -> Arc<Service> {
-    Service::with_limits(Limits::of_machine(1 << 30, 4096)).unwrap()
-}
-
-fn session(service: &Service, uid: u32) -> Arc<Session> {
-    let callback = hal_binder::new_binder!(BnAllocatorCallback, Deaf);
-    service.open_session(uid, 1, &SessionConfig::default(), &callback).unwrap()
-}
-
-fn region() -> BufferDescriptor {
-    BufferDescriptor { shape: BufferShape::RegionBytes(4096), ..Default::default() }
-}
 
 fn options(slots: i32) -> Options {
     Options { slots, maxParticipants: 2, maxHeld: 0 }
@@ -60,7 +29,7 @@ fn permit(access: Access) -> Permit {
 fn a_pool_is_charged_to_its_creator_and_leaves_nothing_in_the_books() {
     let service = service();
     let (owner, other) = (session(&service, OWNER), session(&service, OTHER));
-    let pool = service.create_pool(&owner, &region(), &options(3)).unwrap();
+    let pool = service.create_pool(&owner, &region(4096), &options(3)).unwrap();
     assert_eq!(pool.slots.len(), 3);
     assert!(pool.board.is_some() && pool.table.is_some() && pool.ownClaims.is_some());
     assert_eq!(owner.held().unwrap().owned, 3);
@@ -88,7 +57,7 @@ fn a_pool_is_charged_to_its_creator_and_leaves_nothing_in_the_books() {
 fn a_session_takes_its_pools_and_its_parts_along() {
     let service = service();
     let (owner, other) = (session(&service, OWNER), session(&service, OTHER));
-    let pool = service.create_pool(&owner, &region(), &options(2)).unwrap();
+    let pool = service.create_pool(&owner, &region(4096), &options(2)).unwrap();
     let token = service.share_pool(&owner, pool.id, permit(Access::READ_ONLY)).unwrap();
     service.join_pool(&other, OTHER, &token).unwrap();
     service.end_session(other.id, Cause::Died);
@@ -96,7 +65,7 @@ fn a_session_takes_its_pools_and_its_parts_along() {
     service.end_session(owner.id, Cause::Died);
     assert_eq!(service.pools.figures(), (0, PoolFigures::default()));
     assert_eq!(service.accounts.live().buffers, 0);
-    let refused = service.create_pool(&owner, &region(), &options(1)).map(drop);
+    let refused = service.create_pool(&owner, &region(4096), &options(1)).map(drop);
     assert_eq!(refused, Err(Refusal::SessionClosed));
 }
 
@@ -104,7 +73,7 @@ fn a_session_takes_its_pools_and_its_parts_along() {
 fn the_slots_of_a_pool_are_revoked_when_its_creator_ends_and_was_to_take_them_along() {
     let service = service();
     let (owner, other) = (session(&service, OWNER), session(&service, OTHER));
-    let revocable = BufferDescriptor { flags: AllocationFlag::REVOKE_ON_DEATH.0, ..region() };
+    let revocable = BufferDescriptor { flags: AllocationFlag::REVOKE_ON_DEATH.0, ..region(4096) };
     let pool = service.create_pool(&owner, &revocable, &options(1)).unwrap();
     let token = service.share_pool(&owner, pool.id, permit(Access::READ_WRITE)).unwrap();
     let joined = service.join_pool(&other, OTHER, &token).unwrap();
@@ -133,11 +102,11 @@ fn options_out_of_range_are_refused_with_their_limits() {
         (Options { slots: 1, maxParticipants: 17, maxHeld: 0 }, "maxParticipants is 17, 1 to 16"),
         (Options { slots: 1, maxParticipants: 1, maxHeld: -1 }, "maxHeld is -1, 0 to 32"),
     ] {
-        let refusal = service.create_pool(&owner, &region(), &options).map(drop).unwrap_err();
+        let refusal = service.create_pool(&owner, &region(4096), &options).map(drop).unwrap_err();
         assert_eq!(refusal.code(), AllocatorError::BAD_ARGUMENT);
         assert!(refusal.to_string().contains(part), "{part:?} in {refusal}");
     }
-    let pool = service.create_pool(&owner, &region(), &options(1)).unwrap();
+    let pool = service.create_pool(&owner, &region(4096), &options(1)).unwrap();
     for slots in [0, 33, -5] {
         let refusal = service.resize_pool(&owner, pool.id, slots).unwrap_err();
         assert_eq!(refusal.code(), AllocatorError::BAD_ARGUMENT);
@@ -149,7 +118,7 @@ fn options_out_of_range_are_refused_with_their_limits() {
 fn participants_and_pools_are_limited() {
     let service = service();
     let (owner, other) = (session(&service, OWNER), session(&service, OTHER));
-    let pool = service.create_pool(&owner, &region(), &options(1)).unwrap();
+    let pool = service.create_pool(&owner, &region(4096), &options(1)).unwrap();
     let token = service.share_pool(&owner, pool.id, permit(Access::READ_WRITE)).unwrap();
     let joined = service.join_pool(&other, OTHER, &token).unwrap();
     let refusal = service.join_pool(&other, OTHER, &token).map(drop).unwrap_err();
@@ -166,9 +135,9 @@ fn participants_and_pools_are_limited() {
     }
     assert_eq!(service.join_pool(&other, OTHER, &token).map(drop), Err(Refusal::BadToken));
     for _ in 1..PoolOptions::MAX_POOLS {
-        service.create_pool(&owner, &region(), &options(1)).unwrap();
+        service.create_pool(&owner, &region(4096), &options(1)).unwrap();
     }
-    let refusal = service.create_pool(&owner, &region(), &options(1)).map(drop).unwrap_err();
+    let refusal = service.create_pool(&owner, &region(4096), &options(1)).map(drop).unwrap_err();
     assert_eq!(refusal.code(), AllocatorError::QUOTA_EXCEEDED, "{refusal}");
 }
 
@@ -176,7 +145,7 @@ fn participants_and_pools_are_limited() {
 fn only_the_creator_shares_and_resizes() {
     let service = service();
     let (owner, other) = (session(&service, OWNER), session(&service, OTHER));
-    let pool = service.create_pool(&owner, &region(), &options(1)).unwrap();
+    let pool = service.create_pool(&owner, &region(4096), &options(1)).unwrap();
     let token = service.share_pool(&owner, pool.id, permit(Access::READ_WRITE)).unwrap();
     let joined = service.join_pool(&other, OTHER, &token).unwrap();
     let refusals = [
@@ -194,7 +163,7 @@ fn only_the_creator_shares_and_resizes() {
 fn a_pool_grows_and_shrinks_in_the_books_too() {
     let service = service();
     let owner = session(&service, OWNER);
-    let pool = service.create_pool(&owner, &region(), &options(2)).unwrap();
+    let pool = service.create_pool(&owner, &region(4096), &options(2)).unwrap();
     service.resize_pool(&owner, pool.id, 5).unwrap();
     assert_eq!(owner.held().unwrap().owned, 5);
     let news = service.update_pool(&owner, pool.id, pool.epoch).unwrap();
@@ -210,12 +179,12 @@ fn growth_beyond_a_limit_leaves_the_pool_as_it_was() {
     let limits = Limits { session_buffers: 4, ..Limits::of_machine(1 << 30, 4096) };
     let service = Service::with_limits(limits).unwrap();
     let owner = session(&service, OWNER);
-    let pool = service.create_pool(&owner, &region(), &options(3)).unwrap();
+    let pool = service.create_pool(&owner, &region(4096), &options(3)).unwrap();
     let refusal = service.resize_pool(&owner, pool.id, 5).unwrap_err();
     assert_eq!(refusal.code(), AllocatorError::TOO_MANY_BUFFERS, "{refusal}");
     assert_eq!(service.pools.figures().1.slots, 3);
     assert_eq!(owner.held().unwrap().owned, 3);
-    let refusal = service.create_pool(&owner, &region(), &options(2)).map(drop).unwrap_err();
+    let refusal = service.create_pool(&owner, &region(4096), &options(2)).map(drop).unwrap_err();
     assert_eq!(refusal.code(), AllocatorError::TOO_MANY_BUFFERS);
     assert_eq!((service.accounts.live().buffers, service.pools.figures().0), (4, 1));
 }
@@ -225,8 +194,9 @@ fn a_session_has_so_many_tokens_however_many_pools_they_are_for() {
     let limits = Limits { session_tokens: 2, ..Limits::of_machine(1 << 30, 4096) };
     let service = Service::with_limits(limits).unwrap();
     let owner = session(&service, OWNER);
-    let pools = [(); 2].map(|()| service.create_pool(&owner, &region(), &options(1)).unwrap().id);
-    let buffer = service.allocate(&owner, &region(), 1).unwrap()[0].id;
+    let pools =
+        [(); 2].map(|()| service.create_pool(&owner, &region(4096), &options(1)).unwrap().id);
+    let buffer = service.allocate(&owner, &region(4096), 1).unwrap()[0].id;
     let share_pool =
         |pool, permit| service.share_pool(&owner, pool, permit).map_err(|refusal| refusal.code());
     let share_buffer = || {

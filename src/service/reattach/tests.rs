@@ -14,57 +14,24 @@ use berth_shared::purge::{ChunkState, Chunks, Contents, Pinner, Priority, PurgeB
 use hal_binder::ParcelFileDescriptor;
 use proptest::prelude::*;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
-    AllocationFlag::AllocationFlag,
-    AllocationOption::AllocationOption,
-    AllocatorError::AllocatorError,
-    BufferDescriptor::BufferDescriptor,
-    BufferInfo::BufferInfo as Info,
-    BufferShape::BufferShape,
-    IAllocatorCallback::{BnAllocatorCallback, IAllocatorCallback},
-    PressureLevel::PressureLevel,
-    SessionConfig::SessionConfig,
-    ShareOptions::ShareOptions,
-    ShareToken::ShareToken,
+    AllocationFlag::AllocationFlag, AllocationOption::AllocationOption,
+    AllocatorError::AllocatorError, BufferDescriptor::BufferDescriptor,
+    BufferInfo::BufferInfo as Info, BufferShape::BufferShape, SessionConfig::SessionConfig,
+    ShareOptions::ShareOptions, ShareToken::ShareToken,
 };
 
 use super::*;
 use crate::accounts::Limits;
 use crate::reaper::Cause;
+use crate::testing::{deaf_client, limits, service as first_service, session};
 
 const OWNER: u32 = 10_001;
 const TAKER: u32 = 10_002;
 const PAGE: u64 = 4096;
 
-struct Deaf;
-
-impl hal_binder::Interface for Deaf {}
-
-impl IAllocatorCallback for Deaf {
-    fn onSharedBufferGone(&self, _ids: &[i64]) -> hal_binder::Result<()> {
-        Ok(())
-    }
-
-    fn onPressure(&self, _level: PressureLevel) -> hal_binder::Result<()> {
-        Ok(())
-    }
-}
-
-fn limits() -> Limits {
-    Limits::of_machine(1 << 30, 4096)
-}
-
-fn first_service() -> Arc<Service> {
-    Service::with_limits(limits()).unwrap()
-}
-
 /// The service that follows one that died.
 fn next_service(before: &Service) -> Arc<Service> {
     Service::following(before.receipts.next(), limits()).unwrap()
-}
-
-fn session(service: &Service, uid: u32) -> Arc<Session> {
-    let callback = hal_binder::new_binder!(BnAllocatorCallback, Deaf);
-    service.open_session(uid, 1, &SessionConfig::default(), &callback).unwrap()
 }
 
 /// A buffer as its holder has it.
@@ -412,7 +379,7 @@ fn limits_hold_and_who_is_over_one_may_come_again() {
     let before = first_service();
     let kept = [(); 2].map(|()| allocate(&before, &session(&before, OWNER), PAGE));
     let service = next_service(&before);
-    let callback = hal_binder::new_binder!(BnAllocatorCallback, Deaf);
+    let callback = deaf_client();
     let config = SessionConfig { maxBuffers: 1, ..Default::default() };
     let narrow = service.open_session(OWNER, 1, &config, &callback).unwrap();
     let results = service.reattach(&narrow, &kept.each_ref().map(Kept::entry)).unwrap();
