@@ -3,6 +3,15 @@
 
 //! Pools: buffers that processes hand to each other without calling the service.
 //!
+//! A slot may be handed on before a device is done with its buffer. The control block carries no
+//! fence, as memory cannot carry a descriptor, and it needs none: a dma-buf has the fences of whoever
+//! works on it, and they come along with the slot. A driver leaves its own there; a fence that is a
+//! descriptor goes in by [`Fence::import`](crate::Fence::import) or
+//! [`end_before`](crate::WriteAccess::end_before) (Linux 6.0 and later). Whoever has the slot next
+//! finds them by [`Fence::export`](crate::Fence::export), and a bracket of CPU access waits for them,
+//! also on older kernels. That holds both ways: a reader may give a slot back that its device still
+//! reads, and the next to fill it waits for that. Nobody has to trust another to have waited.
+//!
 //! Waiting for a slot is sleeping on a futex, which no event loop can poll: wait on a thread of your
 //! own, or try when something else wakes you.
 

@@ -4,18 +4,21 @@
 //! Camera, encoder and display: three processes under three uids, and one pool of images that go from
 //! one to the next without a call to anybody.
 //!
-//! Devices that work on a frame leave their fences in its dma-buf; a bracket of CPU access waits for
-//! them.
+//! Devices that work on a frame leave their fences in its dma-buf, with which they reach whoever has
+//! the slot next. vgem, a driver without hardware, stands in for the camera's device and the display's
+//! where it is; `fenced` is what is different then. Elsewhere the CPU fills the frames.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{anyhow, ensure, Context, Result};
 use berth_client::{
-    Allocator, BufferRequest, Crop, Metadata, PixelFormat, Pool, PoolOptions, Queue, SharePermit,
-    Usage,
+    Allocator, Buffer, BufferRequest, Crop, Metadata, PixelFormat, Pool, PoolOptions, Queue,
+    SharePermit, Usage,
 };
 
 use crate::actor::Actor;
+use crate::device;
+use crate::fenced::{self, Arrivals, Panel, Sensor};
 use crate::script::{cue, fact, say, token, token_text};
 use crate::story::{start_hal, wait_until, Step};
 use crate::{pattern, Props};
@@ -24,8 +27,10 @@ const CAMERA_UID: u32 = 10_001;
 const ENCODER_UID: u32 = 10_002;
 const DISPLAY_UID: u32 = 10_003;
 
-const FRAMES: u32 = 60;
-const SLOTS: u32 = 3;
+/// Frames from the camera to the display.
+pub const FRAMES: u32 = 60;
+/// Buffers that they go in.
+pub const SLOTS: u32 = 3;
 const WIDTH: i32 = 640;
 const HEIGHT: i32 = 480;
 /// Between two frames of 30 a second.
@@ -33,8 +38,11 @@ const FRAME_NS: i64 = 33_333_333;
 /// What the encoder sets in what it passes on.
 const ENCODED: u32 = 0x0e0c;
 
+/// What the camera says of fences if there are any; otherwise it says why not.
+const FENCES: &str = "there are fences";
+
 /// How long a frame, or a process, may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The steps of this demo.
 pub fn steps(props: &Props, step: &mut Step) -> Result<()> {
@@ -44,10 +52,13 @@ pub fn steps(props: &Props, step: &mut Step) -> Result<()> {
     let mut camera = Actor::enter("the camera", &mut stage.role("camera-source"), CAMERA_UID)?;
     let for_encoder = camera.fact("encoder")?;
     let for_display = camera.fact("display")?;
+    let fences = camera.fact("fences")?;
     let mut encoder = Actor::enter("the encoder", &mut stage.role("camera-encoder"), ENCODER_UID)?;
     encoder.cue(for_encoder)?;
+    encoder.cue(&fences)?;
     let mut display = Actor::enter("the display", &mut stage.role("camera-display"), DISPLAY_UID)?;
     display.cue(for_display)?;
+    display.cue(&fences)?;
     let encoder_number = encoder.fact("joined")?;
     display.cue(&encoder_number)?;
     display.fact("joined")?;
@@ -59,6 +70,15 @@ pub fn steps(props: &Props, step: &mut Step) -> Result<()> {
 
     step.begin("frames go from camera to encoder to display");
     camera.cue("go")?;
+    if fences == FENCES {
+        println!(
+            "  vgem, a driver without hardware, stands in for the devices of camera and display"
+        );
+        fenced::direct(&mut camera, &mut encoder, &mut display)?;
+    } else {
+        ensure!(!props.fences, "no fences: {fences}");
+        println!("  the CPU fills the frames, and there is no fence to wait for: {fences}");
+    }
     display.leave()?;
     encoder.leave()?;
     camera.leave()?;
@@ -81,21 +101,30 @@ pub fn source() -> Result<()> {
     say(format!("makes a pool of {SLOTS} images of {WIDTH}x{HEIGHT} pixels"));
     fact("encoder", token_text(pool.share(SharePermit::once(ENCODER_UID))?))?;
     fact("display", token_text(pool.share(SharePermit::once(DISPLAY_UID))?))?;
+    let mut sensor = find_sensor(&pool)?;
     ensure!(cue()? == "go", "an unknown cue");
     let began = Instant::now();
     for frame in 0..FRAMES {
         let lease = pool.acquire(PATIENCE)?;
         let buffer = lease.buffer()?;
-        let mapped = buffer.map()?;
-        let access = mapped.begin_write()?;
-        access.write(0, &pattern::bytes(frame, 0, mapped.size()))?;
-        access.end()?;
+        match &mut sensor {
+            Some(sensor) => sensor.queue(frame, lease.slot(), buffer)?,
+            None => fill(frame, &buffer)?,
+        }
         let timestamp_ns = i64::from(frame) * FRAME_NS;
         let sequence = frame.into();
         lease.submit(&Metadata { timestamp_ns, sequence, ..Metadata::default() })?;
     }
+    let awaited = sensor.map(Sensor::finish).transpose()?;
     let seconds = began.elapsed().as_secs_f64();
-    say(format!("filled {FRAMES} frames in {seconds:.2} s"));
+    match awaited {
+        Some((often, waited)) => say(format!(
+            "handed on {FRAMES} frames in {seconds:.2} s before its device wrote them; {often} times \
+             a buffer came back that the display's device still read, and waited {:.2} s for it",
+            waited.as_secs_f64()
+        )),
+        None => say(format!("filled {FRAMES} frames in {seconds:.2} s")),
+    }
     // The pool ends with its creator: not before the others have seen all of it.
     while pool.participants() > 1 {
         std::thread::yield_now();
@@ -104,9 +133,29 @@ pub fn source() -> Result<()> {
     fact("finished", "yes")
 }
 
+/// The camera's device, if there is one; tells the director.
+fn find_sensor(pool: &Pool) -> Result<Option<Sensor>> {
+    // Given back unused.
+    let found = device::find(&*pool.acquire(PATIENCE)?.buffer()?)?;
+    match &found {
+        Ok(_) => fact("fences", FENCES)?,
+        Err(why) => fact("fences", why)?,
+    }
+    Ok(found.ok().map(Sensor::new))
+}
+
+/// Fills a frame where no device does.
+fn fill(frame: u32, buffer: &Buffer) -> Result<()> {
+    let mapped = buffer.map()?;
+    let access = mapped.begin_write()?;
+    access.write(0, &pattern::bytes(frame, 0, mapped.size()))?;
+    Ok(access.end()?)
+}
+
 /// The encoder: works on what the camera filled, in place, and passes it on.
 pub fn encoder() -> Result<()> {
     let pool = join("demo encoder")?;
+    let mut arrivals = (cue()? == FENCES).then(Arrivals::default);
     fact("joined", pool.participant())?;
     for frame in 0..FRAMES {
         let raw = pool.take(PATIENCE)?;
@@ -114,24 +163,38 @@ pub fn encoder() -> Result<()> {
         ensure!(metadata.sequence == u64::from(frame), "frame {} after {frame}", metadata.sequence);
         let buffer = raw.buffer()?;
         let mapped = buffer.map()?;
-        let access = mapped.begin_write()?;
-        let mut bytes = vec![0; mapped.size()];
-        access.read(0, &mut bytes)?;
+        let (access, mut bytes) = match &mut arrivals {
+            Some(arrivals) => arrivals.begin(frame, &buffer, &mapped)?,
+            None => {
+                let (access, mut bytes) = (mapped.begin_write()?, vec![0; mapped.size()]);
+                access.read(0, &mut bytes)?;
+                (access, bytes)
+            }
+        };
         let expected = pattern::bytes(frame, 0, bytes.len());
         ensure!(bytes == expected, "frame {frame} has other bytes");
         bytes.iter_mut().for_each(|byte| *byte = !*byte);
         access.write(0, &bytes)?;
-        access.end()?;
+        match arrivals {
+            Some(_) => Arrivals::end(access)?,
+            None => access.end()?,
+        }
         let crop = Crop { left: 0, top: 0, right: WIDTH, bottom: HEIGHT - 8 };
         raw.pass_on(Queue::Second, &Metadata { crop, tag: ENCODED, ..metadata })?;
     }
-    say(format!("took {FRAMES} frames, found what the camera wrote, inverted and passed them on"));
+    let what = "found what the camera wrote, inverted and passed them on";
+    match arrivals {
+        Some(arrivals) => say(format!("took {FRAMES} frames, {}; {what}", arrivals.told())),
+        None => say(format!("took {FRAMES} frames, {what}")),
+    }
     fact("finished", "yes")
 }
 
 /// The display: checks what comes at the end.
 pub fn display() -> Result<()> {
     let pool = join("demo display")?;
+    let has_fences = cue()? == FENCES;
+    let mut panel = None;
     let encoder: u32 = cue()?.parse().context("the encoder's number")?;
     fact("joined", pool.participant())?;
     let mut slots = 0u32;
@@ -152,7 +215,17 @@ pub fn display() -> Result<()> {
         let expected = pattern::bytes(frame, 0, bytes.len());
         ensure!(bytes == expected, "frame {frame} has other bytes");
         slots |= 1 << shown.slot();
+        if has_fences {
+            if panel.is_none() {
+                let found = device::find(&buffer)?;
+                panel = Some(Panel::new(found.map_err(|why| anyhow!("no device: {why}"))?));
+            }
+            if let Some(panel) = &mut panel {
+                panel.show(frame, shown.slot(), &buffer)?;
+            }
+        }
     }
+    panel.map_or(Ok(()), Panel::finish)?;
     let used = slots.count_ones();
     say(format!(
         "showed {FRAMES} frames in order, each byte as camera and encoder left it, in {used} buffers"

@@ -13,6 +13,8 @@ mod audio;
 mod cache;
 mod camera;
 mod consumer;
+mod device;
+mod fenced;
 mod gallery;
 mod glutton;
 mod hoarder;
@@ -24,6 +26,8 @@ mod script;
 mod speaker;
 mod stage;
 mod story;
+#[cfg(not(target_os = "android"))]
+mod vgem;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -94,6 +98,9 @@ struct Props {
     /// How calls cross processes.
     #[arg(long, requires = "service")]
     transport: Option<Transport>,
+    /// Let the camera demo fail where devices without hardware, or their fences, are missing.
+    #[arg(long)]
+    fences: bool,
 }
 
 impl Props {

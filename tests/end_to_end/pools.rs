@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::harness::{Client, Refusal};
-use crate::protocol::{Answer, Ask, Descriptor};
+use crate::protocol::{Answer, Ask, Descriptor, Fence};
 
 /// A pool that the client takes part in, by a number of its own.
 pub type PoolHandle = u64;
@@ -55,6 +55,12 @@ pub enum AskPool {
     AllBytesAre(LeaseHandle, u8),
     /// The identity of the slot's buffer.
     Identity(LeaseHandle),
+    /// The fences of the slot's buffer, as a writer waits for them or a reader.
+    Fences(LeaseHandle, bool),
+    /// Have a device write the slot's buffer, or read it, until told that it is done.
+    DeviceBegins(LeaseHandle, bool),
+    /// The device is done with the buffer of the slot of this number, and has set all of it to a value.
+    DeviceEnds(u32, Option<u8>),
     /// Give it back.
     Release(LeaseHandle),
     /// Have so many slots.
@@ -199,6 +205,29 @@ impl Client {
             Answer::Identity(device, inode) => (device, inode),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Hands a slot over as it is.
+    pub fn submit_unfilled(&self, lease: LeaseHandle, said: Said) {
+        self.pool_done(AskPool::Submit(lease, said)).expect("a frame");
+    }
+
+    /// The fences of a slot's buffer, as a writer waits for them or a reader.
+    pub fn slot_fences(&self, lease: LeaseHandle, for_writer: bool) -> Fence {
+        match self.ask(Ask::Pool(AskPool::Fences(lease, for_writer))).expect("fences") {
+            Answer::Fence(fence) => fence,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Has a device write a slot's buffer, or read it.
+    pub fn device_begins(&self, lease: LeaseHandle, writes: bool) {
+        self.pool_done(AskPool::DeviceBegins(lease, writes)).expect("a device");
+    }
+
+    /// The device is done with the buffer of a slot, and has set all of it to a value.
+    pub fn device_ends(&self, slot: u32, value: Option<u8>) {
+        self.pool_done(AskPool::DeviceEnds(slot, value)).expect("a device's end");
     }
 
     /// Has so many slots from here on.

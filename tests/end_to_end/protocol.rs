@@ -4,6 +4,7 @@
 //! What a test asks of a client's process, and what it answers: one line of JSON each way.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -273,8 +274,10 @@ pub struct Fence {
     pub name: String,
     /// Of all of it.
     pub state: FenceState,
-    /// Of each fence in it: the driver, the timeline, the state, and whether it has a time.
-    pub parts: Vec<(String, String, FenceState, bool)>,
+    /// Of each fence in it: the driver, the timeline, the state, and when it was over.
+    pub parts: Vec<(String, String, FenceState, Option<Duration>)>,
+    /// When all of it was over. All times are of `CLOCK_MONOTONIC`.
+    pub over_at: Option<Duration>,
 }
 
 /// What a test asks of fences.

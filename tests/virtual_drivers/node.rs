@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{bail, Context, Result};
 use drm::buffer::Handle;
@@ -31,7 +31,7 @@ impl drm::control::Device for Node {}
 impl Node {
     /// Opens the first node of a driver whose file name begins with `kind`: `renderD` for buffers,
     /// `card` for displays.
-    pub fn open(driver: &str, kind: &str) -> Result<Rc<Node>> {
+    pub fn open(driver: &str, kind: &str) -> Result<Arc<Node>> {
         let mut names: Vec<String> = Vec::new();
         for entry in fs::read_dir(DIRECTORY).with_context(|| format!("list {DIRECTORY}"))? {
             names.extend(entry?.file_name().into_string());
@@ -44,7 +44,7 @@ impl Node {
             let node = Node(file.with_context(|| format!("open {path}"))?);
             let found = node.get_driver().with_context(|| format!("ask {path} for its driver"))?;
             if found.name() == driver {
-                return Ok(Rc::new(node));
+                return Ok(Arc::new(node));
             }
             others += &format!(" {name} is of {:?};", found.name());
         }
@@ -53,7 +53,7 @@ impl Node {
 
     /// Imports a dma-buf by PRIME. A node knows a dma-buf once only: do not import it again while
     /// the first import lives.
-    pub fn import(self: &Rc<Node>, dma_buf: BorrowedFd<'_>) -> Result<Imported> {
+    pub fn import(self: &Arc<Node>, dma_buf: BorrowedFd<'_>) -> Result<Imported> {
         let handle = self.prime_fd_to_buffer(dma_buf).context("import a dma-buf by PRIME")?;
         Ok(Imported { node: self.clone(), handle })
     }
@@ -62,7 +62,7 @@ impl Node {
 /// A dma-buf that a driver holds; it lets go when this is dropped.
 #[derive(Debug)]
 pub struct Imported {
-    node: Rc<Node>,
+    node: Arc<Node>,
     handle: Handle,
 }
 

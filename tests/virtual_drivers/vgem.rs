@@ -5,7 +5,7 @@
 //! a fence of its own says that it is at work on one.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
@@ -14,7 +14,7 @@ use crate::node::{Imported, Node};
 
 /// The open driver.
 #[derive(Debug)]
-pub struct Vgem(Rc<Node>);
+pub struct Vgem(Arc<Node>);
 
 impl Vgem {
     /// Opens vgem's render node.

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -48,7 +48,7 @@ pub struct Picture<'a> {
 /// A display, its one pipe and the connector to look at it.
 #[derive(Debug)]
 pub struct Display {
-    node: Rc<Node>,
+    node: Arc<Node>,
     crtc: Object<crtc::Handle>,
     plane: Object<plane::Handle>,
     writeback: Object<connector::Handle>,
@@ -213,7 +213,7 @@ struct Framebuffer {
 }
 
 impl Framebuffer {
-    fn new(node: &Rc<Node>, picture: &Picture<'_>) -> Result<Framebuffer> {
+    fn new(node: &Arc<Node>, picture: &Picture<'_>) -> Result<Framebuffer> {
         ensure!((1..=4).contains(&picture.planes.len()), "{} planes", picture.planes.len());
         let buffer = node.import(picture.dma_buf)?;
         let (mut handles, mut strides, mut offsets) = ([0; 4], [0; 4], [0; 4]);

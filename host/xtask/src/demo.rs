@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
+use berth_facilities::Facility;
 use clap::ValueEnum;
 
 use crate::image::{self, Command as GuestCommand, Payload, Start};
@@ -80,15 +81,16 @@ pub fn check_on_this_machine() -> Result<()> {
 
 /// Runs each of them in a lane's VM, one after the other in one boot, as a test.
 pub fn check_in_the_vm(lane: Lane) -> Result<()> {
-    let lines: Vec<String> =
-        Subject::value_variants().iter().map(|subject| guest_line(*subject).join(" ")).collect();
+    let line = |subject: &Subject| guest_line(lane, *subject).join(" ");
+    let lines: Vec<String> = Subject::value_variants().iter().map(line).collect();
     let code = boot(lane, GuestCommand::Script(lines.join(" &&\n")))?;
     ensure!(code == 0, "the demos ended with {code}; what they said is above");
     Ok(())
 }
 
 fn in_the_vm(lane: Lane, subject: Subject) -> Result<u8> {
-    boot(lane, GuestCommand::from_words(&guest_line(subject).map(str::to_owned)))
+    let words: Vec<String> = guest_line(lane, subject).into_iter().map(str::to_owned).collect();
+    boot(lane, GuestCommand::from_words(&words))
 }
 
 fn boot(lane: Lane, command: GuestCommand) -> Result<u8> {
@@ -100,8 +102,8 @@ fn boot(lane: Lane, command: GuestCommand) -> Result<u8> {
 }
 
 /// The guest's command for a demo that starts service manager and HAL itself.
-fn guest_line(subject: Subject) -> [&'static str; 10] {
-    [
+fn guest_line(lane: Lane, subject: Subject) -> Vec<&'static str> {
+    let mut words = vec![
         "/vendor/bin/berth-demo",
         subject.role(),
         "--service-manager",
@@ -112,7 +114,15 @@ fn guest_line(subject: Subject) -> [&'static str; 10] {
         image::SERVICE,
         "--transport",
         "kernel",
-    ]
+    ];
+    let has = |facility| match lane.kind {
+        Kind::Vm(machine) => !machine.without.contains(&facility),
+        Kind::Host => false,
+    };
+    if has(Facility::Vgem) && has(Facility::SyncFiles) {
+        words.push("--fences");
+    }
+    words
 }
 
 fn on_this_machine(subject: Subject) -> Result<u8> {

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use berth_end_to_end::facilities::{missing, missing_any, Facility};
 use berth_end_to_end::harness::{Client, Device, APP, OTHER_APP};
+use berth_end_to_end::pools::{AskPool, Said};
 use berth_end_to_end::protocol::{Answer, Ask, Descriptor, FenceState, Fences, Held, SwSync, Vgem};
+use nix::time::{clock_gettime, ClockId};
 
 const ENOENT: i32 = 2;
 
@@ -37,6 +39,11 @@ pub fn while_vgem_waits(test: impl Fn()) {
         }
     }
     test();
+}
+
+/// The time that fences have.
+fn now() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).expect("a clock").into()
 }
 
 /// References to the buffer that the kernel counts.
@@ -118,16 +125,21 @@ fn a_writing_driver_holds_readers_and_writers_until_it_is_done() {
         let both = [client.fences_of(buffer, false), client.fences_of(buffer, true)];
         for fence in both {
             let fence = client.fence(fence);
-            let part = ("vgem".to_owned(), "unbound".to_owned(), FenceState::Pending, false);
+            let part = ("vgem".to_owned(), "unbound".to_owned(), FenceState::Pending, None);
             assert_eq!((fence.state, fence.parts), (FenceState::Pending, vec![part]));
+            assert_eq!(fence.over_at, None);
         }
         let refusal = client.fails(Ask::Vgem(Vgem::Attach(buffer, false)));
         assert!(refusal.contains("EBUSY"), "{refusal}");
+        let before = now();
         client.vgem(Vgem::Signal(buffer));
+        let after = now();
         for fence in both {
             let fence = client.fence(fence);
             assert_eq!(fence.state, FenceState::Signalled);
-            assert!(fence.parts.iter().all(|part| part.3), "a time: {fence:?}");
+            let over_at = fence.over_at.expect("a time");
+            assert_eq!(fence.parts[0].3, Some(over_at));
+            assert!((before..=after).contains(&over_at), "{over_at:?}: {before:?} to {after:?}");
         }
     });
 }
@@ -184,6 +196,57 @@ fn cpu_and_fence_wait_for_the_driver_of_another_process() {
 }
 
 #[test]
+fn a_slot_of_a_pool_brings_the_fences_of_its_buffer_along() {
+    if missing_any(VGEM_AND_FENCES) {
+        return;
+    }
+    while_vgem_waits(|| {
+        let device = Device::start();
+        let camera = device.client(APP).with_session();
+        let display = device.client(OTHER_APP).with_session();
+        let at_camera = camera.create_pool(&Descriptor::linear(4096), (1, 2, 0));
+        let at_display = display.join_pool(camera.share_pool(at_camera, OTHER_APP));
+        let (lease, slot) = camera.acquire_slot(at_camera, 0).leased();
+        assert_eq!(camera.slot_fences(lease, true).state, FenceState::Signalled, "idle");
+
+        // The camera hands on what its device has yet to write.
+        camera.device_begins(lease, true);
+        camera.submit_unfilled(lease, Said::default());
+        let (taken, _) = display.take_slot(at_display, 0).taken();
+        for for_writer in [false, true] {
+            let fence = display.slot_fences(taken, for_writer);
+            assert_eq!((fence.state, fence.parts[0].0.as_str()), (FenceState::Pending, "vgem"));
+        }
+        // Whoever looks waits, and sees what the device wrote at the end.
+        display.begin(&Ask::Pool(AskPool::AllBytesAre(taken, 0x5a)));
+        display.await_sleep_in(&device, "dma_fence");
+        camera.device_ends(slot, Some(0x5a));
+        assert_eq!(display.finish(), Answer::Yes(true));
+        for for_writer in [false, true] {
+            let fence = display.slot_fences(taken, for_writer);
+            assert_eq!(fence.state, FenceState::Signalled);
+        }
+
+        // The display gives back what its device still reads.
+        display.device_begins(taken, false);
+        display.release_slot(taken);
+        let (lease, again) = camera.acquire_slot(at_camera, 0).leased();
+        assert_eq!(again, slot);
+        assert_eq!(camera.slot_fences(lease, false).state, FenceState::Signalled, "for readers");
+        assert_eq!(camera.slot_fences(lease, true).state, FenceState::Pending, "for writers");
+        // Neither the camera's device begins before that is over,
+        let refusal = camera.fails(Ask::Pool(AskPool::DeviceBegins(lease, true)));
+        assert!(refusal.contains("EBUSY"), "{refusal}");
+        // nor its CPU.
+        camera.begin(&Ask::Pool(AskPool::Fill(lease, 0x6b)));
+        camera.await_sleep_in(&device, "dma_fence");
+        display.device_ends(slot, None);
+        assert_eq!(camera.finish(), Answer::Done);
+        assert_eq!(camera.slot_fences(lease, true).state, FenceState::Signalled);
+    });
+}
+
+#[test]
 fn a_buffer_says_whether_its_kernel_has_sync_files() {
     let device = Device::start();
     let client = device.client(APP).with_session();
@@ -221,9 +284,16 @@ fn fences_merge_and_fail_with_their_timeline() {
     // The name of the timeline is its process's.
     let (driver, timeline, ..) = &both.parts[0];
     assert_eq!((driver.as_str(), timeline.as_str()), ("sw_sync", "berth-peer"));
+    // One of two is over: all of it is not.
+    assert_eq!((both.over_at, client.fence(late).over_at), (None, None));
+    let early_at = client.fence(early).over_at.expect("a time");
+    let before = now();
     client.sw_sync(SwSync::Close);
     for fence in [late, merged] {
-        assert_eq!(client.fence(fence).state, FenceState::Failed(ENOENT));
+        let fence = client.fence(fence);
+        assert_eq!(fence.state, FenceState::Failed(ENOENT));
+        // That of the last, not of the first.
+        assert!(fence.over_at.expect("a time") >= before && early_at <= before, "{fence:?}");
     }
     assert_eq!(client.fence(early).state, FenceState::Signalled, "what is over stays so");
 }

@@ -154,12 +154,23 @@ pub(crate) fn direction(writes: bool) -> Direction {
     }
 }
 
+/// What somebody who is to write or read a buffer has to wait for at this moment.
+pub(crate) fn fences_of(buffer: &Buffer, for_writer: bool) -> Result<protocol::Fence> {
+    described(&Fence::export(buffer, direction(for_writer))?)
+}
+
 fn described(fence: &Fence) -> Result<protocol::Fence> {
     let info = fence.info()?;
     let parts = info.fences.into_iter().map(|part| {
-        (part.driver, part.timeline, state(part.state), part.signalled_at_ns.is_some())
+        let over_at = part.signalled_at_ns.map(Duration::from_nanos);
+        (part.driver, part.timeline, state(part.state), over_at)
     });
-    Ok(protocol::Fence { name: info.name, state: state(info.state), parts: parts.collect() })
+    Ok(protocol::Fence {
+        name: info.name,
+        state: state(info.state),
+        parts: parts.collect(),
+        over_at: fence.signalled_at()?,
+    })
 }
 
 fn state(state: FenceState) -> protocol::FenceState {

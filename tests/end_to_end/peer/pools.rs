@@ -3,6 +3,7 @@
 
 //! What the client does with pools.
 
+mod device;
 mod hostile;
 mod mill;
 
@@ -20,7 +21,8 @@ use berth_end_to_end::pools::{AskPool, LeaseHandle, PoolAnswer, PoolHandle, Said
 use berth_end_to_end::protocol::Answer;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 
-use crate::wire;
+use crate::{drivers, wire};
+use device::Devices;
 use mill::Mill;
 
 pub use hostile::scribble;
@@ -32,6 +34,7 @@ pub struct Pools {
     // The slots go before their pools.
     leases: HashMap<LeaseHandle, (PoolHandle, Held)>,
     mill: Option<Mill>,
+    devices: Devices,
     pools: HashMap<PoolHandle, Pool>,
     next: u64,
 }
@@ -43,6 +46,13 @@ enum Held {
 }
 
 impl Held {
+    fn slot(&self) -> u32 {
+        match self {
+            Held::Empty(lease) => lease.slot(),
+            Held::Full(filled) => filled.slot(),
+        }
+    }
+
     fn buffer(&self) -> Result<Arc<Buffer>> {
         Ok(match self {
             Held::Empty(lease) => lease.buffer()?,
@@ -114,6 +124,20 @@ impl Pools {
             AskPool::Identity(lease) => {
                 let identity = self.held(lease)?.buffer()?.identity()?;
                 Answer::Identity(identity.device, identity.inode)
+            }
+            AskPool::Fences(lease, for_writer) => {
+                let buffer = self.held(lease)?.buffer()?;
+                Answer::Fence(drivers::fences_of(&*buffer, for_writer)?)
+            }
+            AskPool::DeviceBegins(lease, writes) => {
+                let held = self.held(lease)?;
+                let (slot, buffer) = (held.slot(), held.buffer()?);
+                self.devices.begin(slot, buffer, writes)?;
+                Answer::Done
+            }
+            AskPool::DeviceEnds(slot, value) => {
+                self.devices.end(slot, value)?;
+                Answer::Done
             }
             AskPool::Release(lease) => {
                 self.leases.remove(&lease).context("no such slot here")?;
