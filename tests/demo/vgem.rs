@@ -4,7 +4,7 @@
 //! vgem, a driver without hardware, in a device's place: it takes the buffers and has real fences.
 //! What such a device would write is written by its process, when the device would.
 
-use std::collections::HashMap;
+use std::collections::hash_map::{Entry, HashMap};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
@@ -30,11 +30,10 @@ impl Vgem {
 
 impl Device for Vgem {
     fn begin(&mut self, slot: u32, buffer: BorrowedFd<'_>, work: Direction) -> Result<Work> {
-        // A buffer that is there for the first time; one that was there once must not come again.
-        if !self.buffers.contains_key(&slot) {
-            self.buffers.insert(slot, self.driver.import(buffer)?);
-        }
-        let imported = self.buffers.get(&slot).context("a buffer")?;
+        let imported = match self.buffers.entry(slot) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(new) => new.insert(self.driver.import(buffer)?),
+        };
         let fence = self.driver.attach(imported, work.writes())?;
         let driver = self.driver.clone();
         Ok(Box::new(move || driver.signal(fence).context("a fence that was over by itself")))

@@ -398,6 +398,8 @@ pub enum Ask {
     Fill(Handle, usize, usize, u8),
     /// Read so many bytes from an offset, under CPU access.
     Read(Handle, usize, usize),
+    /// Map a range of the bytes to read only, and read so many from an offset in it, under CPU access.
+    ReadRange(Handle, Range<u64>, usize, usize),
     /// Whether all bytes have this value.
     AllBytesAre(Handle, u8),
     /// Begin twice, end twice, and end a third time.
@@ -791,6 +793,10 @@ pub enum Purge {
     Region(Handle, u8),
     /// Pin chunks, each for itself, fill them with a value, say so, and unpin.
     Fill(Handle, Range<u32>, u8),
+    /// The same, to be unpinned with a priority of its own.
+    FillAs(Handle, Range<u32>, u8, u8),
+    /// The priority with which a chunk was unpinned, as the control block has it.
+    PriorityOf(Handle, u32),
     /// Pin chunks, look at them, and unpin.
     Look(Handle, Range<u32>),
     /// Pin chunks and keep them.
@@ -806,6 +812,10 @@ pub enum Purge {
     Race(Handle, usize),
     /// Pin and unpin without end, until killed.
     Spin(Handle),
+    /// Fork so many processes, so many at a time, and kill each at a moment of chance: one half pin
+    /// chunks of the region that these tokens are for, the other half have caches of their own. The
+    /// client must not have been asked for anything before.
+    KillPinners(Vec<[u8; 16]>, usize, usize),
     /// Pin and unpin so often in a thread to which every system call is death; first make one, or
     /// not: did it live?
     WithoutCalls(Handle, usize, bool),

@@ -56,6 +56,15 @@ mod code {
     pub const SESSION_CLOSED: i32 = AllocatorError::SESSION_CLOSED.0;
 }
 
+/// How many clients are killed where a great many are. Under emulation, which kernel Binder goes with
+/// here, all takes twenty times as long.
+fn kills() -> usize {
+    match std::env::var("BERTH_TRANSPORT").is_ok_and(|transport| transport == "kernel") {
+        true => 300,
+        false => 10_000,
+    }
+}
+
 /// Bits of `AllocationFlag`, and of what `BufferInfo` says.
 mod flag {
     use vendor_berth_allocator::aidl::vendor::berth::allocator::{

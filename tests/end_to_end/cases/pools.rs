@@ -12,7 +12,7 @@ use berth_end_to_end::protocol::{Answer, Ask, Descriptor};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::code;
+use crate::{code, kills};
 
 /// Longer than anything takes.
 const LONG: u64 = 60_000;
@@ -424,14 +424,12 @@ fn participants_killed_at_any_moment_lose_no_slot_and_the_others_go_on() {
     let slots = 4;
     let pool = owner.create_pool(&frame(), (slots, 16, 0));
     let (client, theirs) = participant(&device, OTHER_APP, &owner, pool);
-    // Under emulation all takes twenty times as long.
-    let emulated = std::env::var("BERTH_TRANSPORT").is_ok_and(|transport| transport == "kernel");
-    let cycles = if emulated { 300 } else { 3000 };
+    let cycles = kills();
     let tokens = (0..cycles / 16).map(|_| owner.share_pool(pool, THIRD_APP)).collect();
     owner.mill(pool, 1);
     client.mill(theirs, 1);
     let killer = device.client(THIRD_APP);
-    let killed = killer.ask(Ask::Pool(AskPool::KillMills(tokens, cycles, 4)));
+    let killed = killer.ask(Ask::Pool(AskPool::KillMills(tokens, cycles, 8)));
     assert_eq!(killed, Ok(Answer::Count(cycles)));
     let before = (owner.milled(), client.milled());
     device.await_true("both go on", || {

@@ -6,14 +6,14 @@
 use std::ops::Range;
 
 use berth_end_to_end::facilities::{missing, Facility};
-use berth_end_to_end::harness::{available_beside, Client, Device, APP, OTHER_APP};
+use berth_end_to_end::harness::{available_beside, Client, Device, APP, OTHER_APP, THIRD_APP};
 use berth_end_to_end::protocol::{Answer, Ask, Cached, Descriptor, Handle, Held, Purge, Seen};
 use berth_kernel::ashmem;
 use berth_kernel::meminfo::MemInfo;
 use serde_json::Value;
 
-use crate::code;
 use crate::flag::{NO_POOL, PURGEABLE, READ_ONLY_VIEW, REVOKE_ON_DEATH, STRICT_HEAP};
+use crate::{code, kills};
 
 /// `AllocationOption.PURGE_CHUNK_BYTES`.
 const CHUNK_BYTES: &str = "purge-chunk-bytes";
@@ -229,6 +229,25 @@ fn sessions_that_share_a_region_pin_it_each_for_itself() {
 }
 
 #[test]
+fn a_chunk_is_unpinned_with_the_priority_that_its_pin_was_given() {
+    let (_device, client) = start();
+    let handle = region(&client, &purgeable(4), MIDDLE).handle;
+    let priorities = || {
+        let priority = |chunk| client.count(Ask::Purge(Purge::PriorityOf(handle, chunk)));
+        [0, 1, 2, 3].map(priority)
+    };
+    let [low, middle, high] = [LOW, MIDDLE, HIGH].map(usize::from);
+    fill(&client, handle, 0..4, 1);
+    assert_eq!(priorities(), [middle; 4], "the region's");
+    purge(&client, Purge::FillAs(handle, 1..2, 2, LOW));
+    purge(&client, Purge::FillAs(handle, 2..3, 3, HIGH));
+    assert_eq!(priorities(), [middle, low, high, middle]);
+    // It was that pin's, and the next has the region's again.
+    assert_eq!(look(&client, handle, 0..4), [1, 2, 3, 1].map(kept));
+    assert_eq!(priorities(), [middle; 4]);
+}
+
+#[test]
 fn the_pins_of_a_client_that_is_killed_are_taken_away_and_no_others() {
     let device = start_device();
     let owner = device.client(APP).with_session();
@@ -255,6 +274,52 @@ fn the_pins_of_a_client_that_is_killed_are_taken_away_and_no_others() {
         assert_eq!(look(&owner, held.handle, 0..1), [kept(0x21)]);
         fill(&owner, held.handle, 1..4, 0x21);
     }
+    device.assert_alive();
+}
+
+#[test]
+fn clients_killed_at_any_moment_keep_no_chunk_and_nobody_finds_what_is_not_there() {
+    let device = start_device();
+    let owner = device.client(APP).with_session();
+    let beside = device.client(APP).with_session();
+    let other = device.client(THIRD_APP).with_session();
+    let chunks: u32 = 16;
+    let pages = Descriptor::region(i64::from(chunks) * 4096).with_flags(PURGEABLE);
+    let pages = pages.with_option(CHUNK_BYTES, 4096);
+    let held = region(&owner, &pages, MIDDLE);
+    let spared = region(&owner, &purgeable(2), MIDDLE).handle;
+    fill(&owner, spared, 0..2, 0x21);
+    purge(&owner, Purge::Keep(spared, 0..2));
+    purge(&other, Purge::Cache(32 * 4096, None));
+    let count = kills();
+    let share = |_| owner.share_for(held.handle, OTHER_APP as i32, 64, 3_600_000, false).unwrap();
+    let tokens = (0..=count / 64).map(share).collect();
+    // Those who live are at it all the time, and those who are to be killed shall come to it, too.
+    for survivor in [&owner, &other] {
+        assert_eq!(survivor.ask(Ask::GiveWay), Ok(Answer::Done));
+    }
+    let killer = device.client(OTHER_APP);
+    killer.begin(&Ask::Purge(Purge::KillPinners(tokens, count, 8)));
+    let (mut lies, mut purged) = (0, 0);
+    let killed = loop {
+        lies += owner.count(Ask::Purge(Purge::Race(held.handle, 5)));
+        purged += trim(&beside);
+        assert_eq!(use_cache(&other, 40, 1).wrong, 0);
+        trim(&other);
+        if let Some(killed) = killer.answer_if_there() {
+            break killed;
+        }
+    };
+    assert_eq!(killed, Answer::Count(count));
+    assert_eq!(lies, 0);
+    assert!(purged > 0, "nothing was purged meanwhile");
+    // No pin of the dead is left, and none of the living went.
+    device.await_true("all chunks can go", || {
+        trim(&beside);
+        (look(&owner, held.handle, 0..chunks) == vec![GONE; chunks as usize]).then_some(())
+    });
+    assert_eq!(look(&owner, spared, 0..2), [kept(0x21); 2]);
+    device.await_figures("what is left is the living's", |now| now.sessions == 3);
     device.assert_alive();
 }
 

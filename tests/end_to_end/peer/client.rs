@@ -29,6 +29,7 @@ use crate::drivers::Drivers;
 use crate::hold::Holder;
 use crate::memory::Memory;
 use crate::payload::Payloads;
+use crate::pinners::kill_pinners;
 use crate::pools::{kill_mills, Pools};
 use crate::purgeable::Purging;
 use crate::restart::{self, news, News, Tell};
@@ -260,6 +261,14 @@ impl Client {
             Ask::Read(handle, offset, length) => {
                 Answer::Bytes(self.read(handle, offset, Some(length))?)
             }
+            Ask::ReadRange(handle, range, offset, length) => {
+                let mapped = self.buffer(handle)?.map_range_read_only(range)?;
+                let mut bytes = vec![0; length];
+                let access = mapped.begin_read()?;
+                access.read(offset, &mut bytes)?;
+                access.end()?;
+                Answer::Bytes(bytes)
+            }
             Ask::AllBytesAre(handle, value) => {
                 Answer::Yes(self.read(handle, 0, None)?.iter().all(|byte| *byte == value))
             }
@@ -388,6 +397,9 @@ impl Client {
             Ask::Purge(Purge::Cache(bytes, heap)) => {
                 self.purging.make_cache(&self.session()?, bytes, heap)?;
                 Answer::Done
+            }
+            Ask::Purge(Purge::KillPinners(tokens, count, at_once)) => {
+                Answer::Count(kill_pinners(&tokens, count, at_once)?)
             }
             Ask::Purge(ask) => self.purging.answer(ask)?,
             Ask::Hold(ask) => Answer::Count(self.holder.answer(ask, &self.buffers)? as usize),

@@ -16,11 +16,13 @@ mod leftover;
 mod look;
 mod memory;
 mod payload;
+mod pinners;
 mod pools;
 mod purgeable;
 mod restart;
 mod storm;
 mod sweep;
+mod victims;
 mod wire;
 
 use std::io::{self, BufRead, Write};

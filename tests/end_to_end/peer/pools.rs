@@ -127,7 +127,7 @@ impl Pools {
             }
             AskPool::Fences(lease, for_writer) => {
                 let buffer = self.held(lease)?.buffer()?;
-                Answer::Fence(drivers::fences_of(&*buffer, for_writer)?)
+                Answer::Fence(drivers::fences_of(&buffer, for_writer)?)
             }
             AskPool::DeviceBegins(lease, writes) => {
                 let held = self.held(lease)?;

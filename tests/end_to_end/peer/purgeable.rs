@@ -21,6 +21,7 @@ use berth_end_to_end::chance::Chance;
 use berth_end_to_end::protocol::{Answer, Cached, Handle, Purge, Seen};
 use berth_kernel::mapping::{Mapping, ReadWrite};
 use berth_kernel::{clock, identity};
+use berth_shared::purge::{ChunkState, Chunks, PurgeBlock};
 use nix::libc;
 use nix::unistd::gettid;
 
@@ -69,12 +70,32 @@ impl Purging {
     /// Does what else is asked.
     pub fn answer(&mut self, ask: Purge) -> Result<Answer> {
         match ask {
-            Purge::Region(..) | Purge::Cache(..) => unreachable!("asked of the client"),
+            Purge::Region(..) | Purge::Cache(..) | Purge::KillPinners(..) => {
+                unreachable!("asked of the client")
+            }
             Purge::Fill(handle, chunks, value) => {
                 let region = self.region(handle)?;
                 for chunk in chunks {
                     fill(&region.pin(bytes_of(region, chunk))?, value)?;
                 }
+            }
+            Purge::FillAs(handle, chunks, value, priority) => {
+                let region = self.region(handle)?;
+                for chunk in chunks {
+                    let mut pinned = region.pin(bytes_of(region, chunk))?;
+                    fill(&pinned, value)?;
+                    pinned.set_priority(Priority::new(priority).context("a priority")?);
+                }
+            }
+            Purge::PriorityOf(handle, chunk) => {
+                let region = self.region(handle)?;
+                let block = region.buffer().second_fd().context("no control block")?;
+                let chunks = Chunks::of(region.size(), region.chunk_bytes()).context("chunks")?;
+                let state = PurgeBlock::map(block, &chunks)?.state(chunk)?;
+                let ChunkState::Unpinned { priority, .. } = state else {
+                    anyhow::bail!("chunk {chunk} is {state:?}")
+                };
+                return Ok(Answer::Count(priority.level().into()));
             }
             Purge::Look(handle, chunks) => {
                 let region = self.region(handle)?;
@@ -135,23 +156,28 @@ impl Purging {
     }
 }
 
-fn bytes_of(region: &PurgeableRegion, chunk: u32) -> Range<u64> {
+pub(crate) fn bytes_of(region: &PurgeableRegion, chunk: u32) -> Range<u64> {
     let start = u64::from(chunk) * region.chunk_bytes();
     start..(start + region.chunk_bytes()).min(region.size())
 }
 
-fn fill(pinned: &Pinned<'_>, value: u8) -> Result<()> {
+pub(crate) fn fill(pinned: &Pinned<'_>, value: u8) -> Result<()> {
     pinned.fill(0, pinned.size(), value)?;
     pinned.set_filled();
     Ok(())
 }
 
-fn look(pinned: &Pinned<'_>) -> Result<Seen> {
+pub(crate) fn look(pinned: &Pinned<'_>) -> Result<Seen> {
     let mut bytes = vec![0; pinned.size()];
     pinned.read(0, &mut bytes)?;
     let first = bytes.first().copied();
     let value = first.filter(|_| bytes.get(1..) == bytes.get(..bytes.len() - 1));
     Ok(Seen { kept: pinned.contents() == Contents::Kept, value })
+}
+
+/// What all bytes of a chunk are where several make it again.
+pub(crate) fn value_of(chunk: u32) -> u8 {
+    (chunk + 1) as u8
 }
 
 /// Each thread has chunks of its own, every second one: who makes what is gone again is one thread.
@@ -161,7 +187,7 @@ fn race(region: &'static PurgeableRegion, rounds: usize) -> Result<usize> {
         let mut lies = 0;
         for _ in 0..rounds {
             for chunk in (0..chunks).filter(|chunk| chunk % 2 == thread) {
-                let value = (chunk + 1) as u8;
+                let value = value_of(chunk);
                 let pinned = region.pin(bytes_of(region, chunk))?;
                 if pinned.contents() == Contents::Purged {
                     fill(&pinned, value)?;
@@ -216,7 +242,7 @@ fn without_calls(region: &'static PurgeableRegion, rounds: usize, with_one: bool
 }
 
 /// The value of a key: of a length and of bytes that no other has.
-fn value(key: u32) -> Vec<u8> {
+pub(crate) fn value(key: u32) -> Vec<u8> {
     let length = 1 + key as usize * 977 % 9000;
     (0..length).map(|at| (key as usize * 31 + at * 7) as u8).collect()
 }

@@ -3,7 +3,7 @@
 
 //! Devices that work on the buffers of slots while the slots change hands: vgem has the fences.
 
-use std::collections::HashMap;
+use std::collections::hash_map::{Entry, HashMap};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -27,11 +27,13 @@ impl Devices {
             self.vgem = Some(Vgem::open()?);
         }
         let vgem = self.vgem.as_ref().context("no vgem")?;
-        if !self.buffers.contains_key(&slot) {
-            let imported = vgem.import(buffer.as_fd())?;
-            self.buffers.insert(slot, (buffer, imported));
-        }
-        let (_, imported) = self.buffers.get(&slot).context("no buffer")?;
+        let (_, imported) = match self.buffers.entry(slot) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(new) => {
+                let imported = vgem.import(buffer.as_fd())?;
+                new.insert((buffer, imported))
+            }
+        };
         self.works.insert(slot, vgem.attach(imported, writes)?);
         Ok(())
     }

@@ -3,32 +3,19 @@
 
 //! Frames without end, made and taken, each with marks by which it shows if two held it at once.
 
-use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
-use berth_client::{Allocator, Buffer, Error, Metadata, Pool, PoolFault, RefusalCode, Token};
-use berth_end_to_end::chance::Chance;
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{kill, Signal};
-use nix::sys::wait::waitpid;
-use nix::unistd::{pipe, Pid};
+use berth_client::{Buffer, Error, Metadata, Pool, PoolFault, Token};
 
-use crate::fork::fork_and;
+use crate::victims::{kill_victims, until_there_is_room};
 
 /// How long one round waits for a slot, and for a frame. A round that had none goes on with the other:
 /// those who were killed may have left frames in all slots.
 const PATIENCE: Duration = Duration::from_millis(200);
-const FINDING: Duration = Duration::from_secs(30);
-/// The longest that a process works before it is killed.
-const LONGEST_LIFE_MICROSECONDS: usize = 3000;
 
 /// Threads that make and take frames.
 pub struct Mill {
@@ -145,57 +132,15 @@ pub fn all_bytes_are(buffer: &Buffer, value: u8) -> Result<bool> {
     Ok(bytes.iter().all(|byte| *byte == value))
 }
 
-/// A process that mills, and the pipe in which it says that it does.
-struct Victim {
-    pid: Pid,
-    ready: File,
-}
-
 /// Forks processes that mill, and kills each; answers how many.
-pub fn kill_mills(tokens: &[[u8; 16]], cycles: usize, at_once: usize) -> Result<usize> {
-    let mut chance = Chance::new(cycles as u64);
-    let mut alive: VecDeque<Victim> = VecDeque::new();
-    for cycle in 0..cycles {
-        if alive.len() == at_once {
-            alive.pop_front().map_or(Ok(()), |victim| end(victim, &mut chance))?;
+pub fn kill_mills(tokens: &[[u8; 16]], count: usize, at_once: usize) -> Result<usize> {
+    kill_victims(count, at_once, |number, session, ready| {
+        let token = *tokens.get(number % tokens.len().max(1)).context("no token")?;
+        let pool = until_there_is_room(|| session.join_pool(Token(token)))?;
+        ready.say()?;
+        for round in 0.. {
+            mill(&pool, round, false)?;
         }
-        let token = *tokens.get(cycle % tokens.len().max(1)).context("no token")?;
-        let (ready, say_ready) = pipe()?;
-        let pid = fork_and(|| live(token, say_ready))?;
-        alive.push_back(Victim { pid, ready: File::from(ready) });
-    }
-    alive.into_iter().try_for_each(|victim| end(victim, &mut chance))?;
-    Ok(cycles)
-}
-
-fn live(token: [u8; 16], say_ready: OwnedFd) -> Result<Infallible> {
-    // Where the test ends early, nothing stays behind.
-    set_pdeathsig(Signal::SIGKILL)?;
-    let session = Allocator::connect_within(FINDING)?.open_session("to be killed")?;
-    let pool = loop {
-        match session.join_pool(Token(token)) {
-            Ok(pool) => break pool,
-            // Those before it are dead, and the service has not heard of them yet.
-            Err(Error::Refused { code: RefusalCode::QUOTA_EXCEEDED, .. }) => thread::yield_now(),
-            Err(error) => return Err(error.into()),
-        }
-    };
-    File::from(say_ready).write_all(b"!")?;
-    for round in 0.. {
-        mill(&pool, round, false)?;
-    }
-    bail!("there are no more rounds")
-}
-
-fn end(mut victim: Victim, chance: &mut Chance) -> Result<()> {
-    let said = victim.ready.read(&mut [0]).context("wait for a client that was forked")?;
-    thread::sleep(Duration::from_micros(chance.below(LONGEST_LIFE_MICROSECONDS) as u64));
-    kill(victim.pid, Signal::SIGKILL)?;
-    let status = waitpid(victim.pid, None)?;
-    ensure!(said == 1, "a client ended before it took part; it says above why");
-    ensure!(
-        matches!(status, nix::sys::wait::WaitStatus::Signaled(_, Signal::SIGKILL, _)),
-        "a client ended by itself: {status:?}; it says above why"
-    );
-    Ok(())
+        bail!("there are no more rounds")
+    })
 }
