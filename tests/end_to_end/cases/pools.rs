@@ -38,6 +38,17 @@ fn participant(
     (client, pool)
 }
 
+/// Sees that the frames of both go on, and stops them.
+fn stop_mills_that_go_on(device: &Device, owner: &Client, client: &Client) {
+    let before = (owner.milled(), client.milled());
+    device.await_true("both go on", || {
+        let now = (owner.milled(), client.milled());
+        (now.0 > before.0 + 20 && now.1 > before.1 + 20).then_some(())
+    });
+    owner.stop_mill();
+    client.stop_mill();
+}
+
 fn numbered(sequence: u64) -> Said {
     Said { sequence, ..Said::default() }
 }
@@ -396,13 +407,7 @@ fn whoever_scribbles_over_a_pool_gives_nobody_what_another_holds() {
         let ask = Ask::Pool(AskPool::Scribble(token, 2_000_000, seed, lies));
         assert_eq!(hostile.ask(ask), Ok(Answer::Done));
     }
-    let before = (owner.milled(), client.milled());
-    device.await_true("both go on", || {
-        let now = (owner.milled(), client.milled());
-        (now.0 > before.0 + 20 && now.1 > before.1 + 20).then_some(())
-    });
-    owner.stop_mill();
-    client.stop_mill();
+    stop_mills_that_go_on(&device, &owner, &client);
     device.assert_alive();
     // What contradicted itself is put right, and no slot is lost.
     device.await_true("all slots are back", || {
@@ -431,13 +436,7 @@ fn participants_killed_at_any_moment_lose_no_slot_and_the_others_go_on() {
     let killer = device.client(THIRD_APP);
     let killed = killer.ask(Ask::Pool(AskPool::KillMills(tokens, cycles, 8)));
     assert_eq!(killed, Ok(Answer::Count(cycles)));
-    let before = (owner.milled(), client.milled());
-    device.await_true("both go on", || {
-        let now = (owner.milled(), client.milled());
-        (now.0 > before.0 + 20 && now.1 > before.1 + 20).then_some(())
-    });
-    owner.stop_mill();
-    client.stop_mill();
+    stop_mills_that_go_on(&device, &owner, &client);
     device.await_figures("the killed are gone", |now| now.abandoned >= cycles as i64);
     assert_eq!(client.take_everything(theirs).len(), slots as usize, "no slot is lost");
     assert_eq!(owner.restore_pool(pool), 0, "there is nothing to be put right");

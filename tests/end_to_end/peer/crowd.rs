@@ -17,6 +17,7 @@ use berth_end_to_end::protocol::{self, Descriptor};
 use hal_binder::TRANSPORT_VARIABLE;
 use nix::unistd::getuid;
 
+use crate::memory::first_byte;
 use crate::wire;
 
 const LIFETIME: Duration = Duration::from_secs(600);
@@ -260,7 +261,7 @@ fn work(allocator: &Allocator, descriptor: &Descriptor, rounds: usize) -> Result
         let first = buffers.first().context("no buffer")?;
         write(first, round as u8 | 1)?;
         let taken = taker.acquire(owner.share(first, permit)?)?;
-        ensure!(read(&taken)? == round as u8 | 1, "other bytes");
+        ensure!(first_byte(&taken)? == round as u8 | 1, "other bytes");
         owner.get(first.id(), Access::READ_WRITE)?;
         let id = taken.id();
         owner.free(buffers)?;
@@ -277,15 +278,6 @@ fn write(buffer: &Buffer, value: u8) -> Result<()> {
     let access = mapped.begin_write()?;
     access.fill(0, mapped.size().min(4096), value)?;
     Ok(access.end()?)
-}
-
-fn read(buffer: &Buffer) -> Result<u8> {
-    let mapped = buffer.map_read_only()?;
-    let mut byte = [0];
-    let access = mapped.begin_read()?;
-    access.read(0, &mut byte)?;
-    access.end()?;
-    Ok(byte[0])
 }
 
 fn in_threads<T: Send>(threads: usize, act: impl Fn() -> Result<T> + Sync) -> Result<Vec<T>> {

@@ -48,3 +48,13 @@ impl AsFd for Memory<'_> {
         }
     }
 }
+
+/// The first byte of a buffer, read as a reader should.
+pub fn first_byte(buffer: &Buffer) -> Result<u8> {
+    let mapped = buffer.map_read_only()?;
+    let mut byte = [0];
+    let access = mapped.begin_read()?;
+    access.read(0, &mut byte)?;
+    access.end()?;
+    Ok(byte[0])
+}

@@ -13,14 +13,10 @@ use anyhow::{Context, Result};
 use berth_client::{Buffer, Error, FLAG_ACQUIRED};
 use berth_end_to_end::protocol::{Forgery, Restored};
 use berth_kernel::memfd::Memfd;
-use hal_binder::{Interface, ParcelFileDescriptor, Strong};
-use vendor_berth_allocator::aidl::vendor::berth::allocator::{
-    IAllocator::IAllocator,
-    IAllocatorCallback::{BnAllocatorCallback, IAllocatorCallback},
-    PressureLevel::PressureLevel,
-    ReattachEntry::ReattachEntry,
-    SessionConfig::SessionConfig,
-};
+use hal_binder::ParcelFileDescriptor;
+use vendor_berth_allocator::aidl::vendor::berth::allocator::ReattachEntry::ReattachEntry;
+
+use crate::bare;
 
 /// Longer than any restart takes.
 const PATIENCE: Duration = Duration::from_secs(100);
@@ -91,26 +87,9 @@ pub fn threads() -> Result<usize> {
     Ok(count)
 }
 
-struct Deaf;
-
-impl Interface for Deaf {}
-
-impl IAllocatorCallback for Deaf {
-    fn onSharedBufferGone(&self, _ids: &[i64]) -> hal_binder::Result<()> {
-        Ok(())
-    }
-
-    fn onPressure(&self, _level: PressureLevel) -> hal_binder::Result<()> {
-        Ok(())
-    }
-}
-
 /// Presents a buffer in a session of its own, and answers the error.
 pub fn forge(buffer: &Buffer, other: Option<&Buffer>, forgery: &Forgery) -> Result<i32> {
-    let allocator: Strong<dyn IAllocator> =
-        hal_binder::check_interface(berth_client::SERVICE_NAME)?;
-    let callback = hal_binder::new_binder!(BnAllocatorCallback, Deaf);
-    let session = allocator.openSession(&SessionConfig::default(), &callback)?;
+    let session = bare::session()?;
     let mut info = buffer.info();
     let mut fd = buffer.as_fd().try_clone_to_owned()?;
     match forgery {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{bail, ensure, Context, Result};
 use berth_client::{Buffer, Error, Metadata, Pool, PoolFault, Token};
 
+use crate::memory::first_byte;
 use crate::victims::{kill_victims, until_there_is_room};
 
 /// How long one round waits for a slot, and for a frame. A round that had none goes on with the other:
@@ -111,15 +112,6 @@ fn fill(buffer: &Buffer, value: u8) -> Result<()> {
     let access = mapped.begin_write()?;
     access.fill(0, mapped.size(), value)?;
     Ok(access.end()?)
-}
-
-fn first_byte(buffer: &Buffer) -> Result<u8> {
-    let mapped = buffer.map_read_only()?;
-    let mut byte = [0];
-    let access = mapped.begin_read()?;
-    access.read(0, &mut byte)?;
-    access.end()?;
-    Ok(byte[0])
 }
 
 /// Whether all bytes of a buffer have a value.
