@@ -16,7 +16,7 @@ use crate::lane::{Kind, Lane};
 use crate::vm::{self, Prepared};
 use crate::{machine, process, workspace};
 
-/// How long the demo may take in the guest.
+/// How long a demo may take in the guest.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What can be shown.
@@ -83,22 +83,23 @@ pub fn check_on_this_machine() -> Result<()> {
 pub fn check_in_the_vm(lane: Lane) -> Result<()> {
     let line = |subject: &Subject| guest_line(lane, *subject).join(" ");
     let lines: Vec<String> = Subject::value_variants().iter().map(line).collect();
-    let code = boot(lane, GuestCommand::Script(lines.join(" &&\n")))?;
+    let timeout = lines.iter().map(|_| TIMEOUT).sum();
+    let code = boot(lane, GuestCommand::Script(lines.join(" &&\n")), timeout)?;
     ensure!(code == 0, "the demos ended with {code}; what they said is above");
     Ok(())
 }
 
 fn in_the_vm(lane: Lane, subject: Subject) -> Result<u8> {
     let words: Vec<String> = guest_line(lane, subject).into_iter().map(str::to_owned).collect();
-    boot(lane, GuestCommand::from_words(&words))
+    boot(lane, GuestCommand::from_words(&words), TIMEOUT)
 }
 
-fn boot(lane: Lane, command: GuestCommand) -> Result<u8> {
+fn boot(lane: Lane, command: GuestCommand, timeout: Duration) -> Result<u8> {
     let prepared = Prepared::new(lane)?;
     let files = vm::programs(&["-p", "berth_service", "-p", "berth_demo"])?;
     let payload = Payload { start: Start::Nothing, command, files, links: vec![] };
     let (out, err) = (Box::new(std::io::stdout()), Box::new(std::io::stderr()));
-    prepared.run(&payload, Some(TIMEOUT), out, err)
+    prepared.run(&payload, Some(timeout), out, err)
 }
 
 /// The guest's command for a demo that starts service manager and HAL itself.
