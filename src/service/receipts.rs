@@ -36,6 +36,8 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Ids of one start of the service are so many bits.
 const ID_BITS: u32 = 40;
+/// Room for what is said of most buffers.
+const PENDING_BYTES: usize = 256;
 /// Ids are positive.
 const MOST_STARTS: u64 = 1 << (62 - ID_BITS);
 
@@ -190,8 +192,9 @@ impl Receipts {
 
     fn seal(&self, what: u8) -> Seal {
         #[allow(deprecated)]
-        let mut seal = Seal(SipHasher::new_with_keys(self.key.0, self.key.1));
-        seal.0.write(&[what]);
+        let hasher = SipHasher::new_with_keys(self.key.0, self.key.1);
+        let mut seal = Seal { hasher, pending: [0; PENDING_BYTES], filled: 0 };
+        seal.bytes(&[what]);
         seal
     }
 }
@@ -215,16 +218,41 @@ fn former(path: &Path, boot: &str) -> Option<Receipts> {
 
 /// What is hashed, each part of a known length.
 #[allow(deprecated)]
-struct Seal(SipHasher);
+struct Seal {
+    hasher: SipHasher,
+    /// What the hasher has not seen yet: it takes eight bytes a step of what comes at once, and much
+    /// longer for as many parts. Every allocation waits for it.
+    pending: [u8; PENDING_BYTES],
+    filled: usize,
+}
 
 impl Seal {
+    fn bytes(&mut self, bytes: &[u8]) {
+        if bytes.len() > PENDING_BYTES.saturating_sub(self.filled) {
+            self.flush();
+        }
+        let end = self.filled.saturating_add(bytes.len());
+        match self.pending.get_mut(self.filled..end) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.filled = end;
+            }
+            None => self.hasher.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) {
+        self.hasher.write(self.pending.get(..self.filled).unwrap_or_default());
+        self.filled = 0;
+    }
+
     fn number(&mut self, number: u64) {
-        self.0.write(&number.to_le_bytes());
+        self.bytes(&number.to_le_bytes());
     }
 
     fn text(&mut self, text: &str) {
         self.number(text.len() as u64);
-        self.0.write(text.as_bytes());
+        self.bytes(text.as_bytes());
     }
 
     fn mark(&mut self, mark: Option<Identity>) {
@@ -259,8 +287,9 @@ impl Seal {
         .for_each(|number| self.number(number));
     }
 
-    fn end(self) -> u64 {
-        self.0.finish()
+    fn end(mut self) -> u64 {
+        self.flush();
+        self.hasher.finish()
     }
 }
 
@@ -349,6 +378,25 @@ mod tests {
             wrong.iter().map(|one| receipts.of(one)).collect();
         assert_eq!(all.len(), wrong.len(), "no two of them have one receipt");
         assert!(!all.contains(&receipt));
+    }
+
+    #[test]
+    fn what_is_hashed_does_not_depend_on_the_parts_in_which_it_comes() {
+        let receipts = Receipts::fresh(&random()).unwrap();
+        let text: Vec<u8> = (0..=255).cycle().take(3 * PENDING_BYTES + 7).collect();
+        let whole = |bytes: &[u8]| {
+            #[allow(deprecated)]
+            let mut hasher = SipHasher::new_with_keys(receipts.key.0, receipts.key.1);
+            hasher.write(bytes);
+            hasher.finish()
+        };
+        for length in [0, 1, PENDING_BYTES - 2, PENDING_BYTES - 1, PENDING_BYTES, text.len() - 1] {
+            for part in [1, 5, 8, PENDING_BYTES, PENDING_BYTES + 1] {
+                let mut seal = receipts.seal(text[0]);
+                text[1..=length].chunks(part).for_each(|part| seal.bytes(part));
+                assert_eq!(seal.end(), whole(&text[..=length]), "{length} bytes by {part}");
+            }
+        }
     }
 
     #[test]
