@@ -13,25 +13,18 @@ use berth_kernel::identity::Identity;
 use berth_kernel::mapping::{Mapping, Protection, ReadOnly, ReadWrite};
 use hal_binder::ParcelFileDescriptor;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
-    Access::Access, AllocatedBuffer::AllocatedBuffer, Allocation::Allocation,
-    AllocationFlag::AllocationFlag, Buffer::Buffer as AidlBuffer,
-    BufferDescriptor::BufferDescriptor, BufferInfo, BufferInfo::BufferInfo as Info,
-    BufferLayout::BufferLayout,
+    Access::Access, AllocatedBuffer::AllocatedBuffer, AllocationFlag::AllocationFlag,
+    Buffer::Buffer as AidlBuffer, BufferDescriptor::BufferDescriptor, BufferInfo,
+    BufferInfo::BufferInfo as Info, BufferLayout::BufferLayout,
 };
 
 use crate::brackets::BracketedFd;
+use crate::kinds::Kind;
 use crate::mapped::MappedBuffer;
 use crate::plane::Plane;
 use crate::range::span;
 use crate::session::Session;
 use crate::Error;
-
-/// What all buffers of one allocation have in common.
-#[derive(Debug)]
-struct Kind {
-    descriptor: BufferDescriptor,
-    layout: BufferLayout,
-}
 
 /// A buffer of a session: the place there, and a descriptor of the memory. Dropping it closes the
 /// descriptor and frees the buffer.
@@ -124,12 +117,10 @@ impl Buffer {
     /// are mapped.
     pub(crate) fn of_allocation(
         session: &Session,
-        descriptor: BufferDescriptor,
-        answer: Allocation,
+        kind: &Arc<Kind>,
+        buffers: Vec<AllocatedBuffer>,
         generation: u64,
     ) -> Result<Vec<Buffer>, Error> {
-        let Allocation { layout, buffers } = answer;
-        let kind = Arc::new(Kind { descriptor, layout });
         let mut assembled = Vec::with_capacity(buffers.len());
         let mut first_error = None;
         // Each is freed on every way out from here, those after a bad one too.
@@ -137,7 +128,7 @@ impl Buffer {
             let access = Access::READ_WRITE;
             let (owner_id, pinner) = (id, 0);
             let parts = Parts { id, flags, access, fd, second, owner_id, receipt, pinner };
-            match Buffer::assemble(Some((session, None, generation)), &kind, parts) {
+            match Buffer::assemble(Some((session, None, generation)), kind, parts) {
                 Ok(buffer) => assembled.push(buffer),
                 Err(error) => first_error = first_error.or(Some(error)),
             }

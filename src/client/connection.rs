@@ -27,6 +27,7 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
 use crate::allocator::SERVICE_NAME;
 use crate::buffer::Held;
 use crate::holdings::Holdings;
+use crate::kinds::Kinds;
 use crate::session::{Restored, SessionEvents};
 use crate::Error;
 
@@ -72,6 +73,7 @@ pub(crate) struct Connection {
     state: Mutex<State>,
     changed: Condvar,
     pub(crate) holdings: Holdings,
+    pub(crate) kinds: Kinds,
     config: SessionConfig,
     /// The death token: the service's reference to it dies with this process.
     callback: Strong<dyn IAllocatorCallback>,
@@ -141,6 +143,7 @@ impl Connection {
             state: Mutex::new(State { link: Link::Live(live), generation: 0 }),
             changed: Condvar::new(),
             holdings: Holdings::default(),
+            kinds: Kinds::default(),
             config,
             callback,
             events,
@@ -215,6 +218,28 @@ impl Connection {
                 }
                 Err(status) => return Err(status.into()),
             }
+        }
+    }
+
+    /// Makes a call, once, and only to this one of the session's services: `None` if it is dead.
+    pub(crate) fn call_of<T>(
+        &self,
+        generation: u64,
+        call: impl FnOnce(&Strong<dyn IAllocatorSession>) -> Result<T, Status>,
+    ) -> Option<Result<T, Status>> {
+        let binder = {
+            let state = self.state();
+            match &state.link {
+                Link::Live(live) if state.generation == generation => live.binder.clone(),
+                _ => return None,
+            }
+        };
+        match call(&binder) {
+            Err(status) if hal_binder::is_dead(&status) => {
+                self.lose(generation);
+                None
+            }
+            answer => Some(answer),
         }
     }
 

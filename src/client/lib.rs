@@ -39,6 +39,7 @@ pub mod feed;
 mod fence;
 mod foreign;
 mod holdings;
+mod kinds;
 mod mapped;
 mod mapping_cache;
 pub mod payload;

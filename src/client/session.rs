@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use hal_binder::{Interface, Strong};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     Access::Access,
+    Allocation::Allocation,
     BufferDescriptor::BufferDescriptor,
     BufferInfo::BufferInfo,
     IAllocator::IAllocator,
@@ -23,7 +24,8 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
 
 use crate::buffer::{Buffer, Held};
 use crate::connection::{Again, Connection};
-use crate::{BufferRequest, Error};
+use crate::kinds::{Kind, Known};
+use crate::{BufferRequest, Error, RefusalCode};
 
 /// The service's side of a session.
 pub(crate) type Binder = Strong<dyn IAllocatorSession>;
@@ -158,6 +160,8 @@ impl Session {
     }
 
     /// Allocates `count` buffers, 1 to [`MAX_BATCH`](crate::MAX_BATCH), in one call: all of them or none.
+    /// One of the session's last requests made again is a smaller call, see `allocateAgain` of the
+    /// interface.
     pub fn allocate(&self, request: &BufferRequest, count: usize) -> Result<Vec<Buffer>, Error> {
         let count = i32::try_from(count).unwrap_or(i32::MAX);
         self.allocate_descriptor(request.descriptor(), count)
@@ -169,9 +173,38 @@ impl Session {
         descriptor: BufferDescriptor,
         count: i32,
     ) -> Result<Vec<Buffer>, Error> {
+        if let Some(buffers) = self.allocate_again(&descriptor, count) {
+            return buffers;
+        }
         let call = |binder: &Binder| binder.allocate(&descriptor, count);
         let (answer, generation) = self.0.call_noting(Again::Yes, call)?;
-        Buffer::of_allocation(self, descriptor, answer, generation)
+        let Allocation { layout, buffers, requestId: request_id } = answer;
+        let kind = Arc::new(Kind { descriptor, layout });
+        if request_id != 0 {
+            self.0.kinds.note(Known { generation, request_id, kind: kind.clone() });
+        }
+        Buffer::of_allocation(self, &kind, buffers, generation)
+    }
+
+    /// Allocates what was allocated before. `None` if the request has to be made in full: it is not
+    /// among the last, or what served it is not there any more or has nothing left.
+    fn allocate_again(
+        &self,
+        descriptor: &BufferDescriptor,
+        count: i32,
+    ) -> Option<Result<Vec<Buffer>, Error>> {
+        let Known { generation, request_id, kind } = self.0.kinds.find(descriptor)?;
+        let call = |binder: &Binder| binder.allocateAgain(request_id, count);
+        match self.0.call_of(generation, call)? {
+            Ok(buffers) => Some(Buffer::of_allocation(self, &kind, buffers, generation)),
+            Err(status) => {
+                let full = [RefusalCode::NOT_FOUND, RefusalCode::HEAP_REFUSED];
+                match Error::from(status) {
+                    Error::Refused { code, .. } if full.contains(&code) => None,
+                    error => Some(Err(error)),
+                }
+            }
+        }
     }
 
     /// Allocates one buffer.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use hal_binder::{Interface, Status, Strong, ThreadState};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     Access::Access,
+    AllocatedBuffer::AllocatedBuffer,
     Allocation::Allocation,
     AllocatorCapabilities::AllocatorCapabilities,
     AllocatorStats::AllocatorStats,
@@ -187,7 +188,19 @@ impl IAllocatorSession for SessionObject {
         count: i32,
     ) -> hal_binder::Result<Allocation> {
         self.answer(self.timed(Operation::Allocate, || {
-            self.service.allocate(&self.session, descriptor, count).map(wire::allocation)
+            let (batch, id) = self.service.allocate(&self.session, descriptor, count)?;
+            Ok(wire::allocation(batch, id))
+        }))
+    }
+
+    fn allocateAgain(
+        &self,
+        request_id: i32,
+        count: i32,
+    ) -> hal_binder::Result<Vec<AllocatedBuffer>> {
+        self.answer(self.timed(Operation::Allocate, || {
+            let batch = self.service.allocate_again(&self.session, request_id, count)?;
+            Ok(wire::allocated(batch))
         }))
     }
 

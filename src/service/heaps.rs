@@ -98,6 +98,11 @@ impl Heaps {
         self.heaps.iter().find(|heap| heap.name == name)
     }
 
+    /// Whether it is one of them still, and not another of its name.
+    pub(crate) fn has_heap(&self, heap: &Arc<Heap>) -> bool {
+        self.heaps.iter().any(|one| Arc::ptr_eq(one, heap))
+    }
+
     /// The names of all of them.
     pub(crate) fn names(&self) -> String {
         let names: Vec<&str> = self.iter().map(|heap| heap.name.as_str()).collect();
@@ -297,7 +302,7 @@ fn memory_of_cpus() -> Vec<Found> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::request::Shape;
     use vendor_berth_allocator::aidl::vendor::berth::allocator::AllocatorError::AllocatorError;
@@ -309,7 +314,8 @@ mod tests {
         Heap::new(name.to_owned(), class, 1 << 20, source)
     }
 
-    fn heaps(policy: Policy, there: &[(&str, HeapClass)]) -> Heaps {
+    /// Heaps of which those of the class SHMEM give memory and the others refuse.
+    pub(crate) fn heaps(policy: Policy, there: &[(&str, HeapClass)]) -> Heaps {
         let there = there.iter().map(|(name, class)| heap(name, *class));
         Heaps::new(there, &Arc::new(policy))
     }

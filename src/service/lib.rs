@@ -48,6 +48,7 @@ mod reclaimer;
 mod recycler;
 mod refusal;
 mod refusals;
+mod remembered;
 mod request;
 mod reserve;
 mod restored;

@@ -279,7 +279,7 @@ impl Service {
         count: u32,
     ) -> Result<Withdrawn, Refusal> {
         let count = i32::try_from(count).unwrap_or(i32::MAX);
-        let batch = self.allocate(session, descriptor, count)?;
+        let (batch, _) = self.allocate_unnumbered(session, descriptor, count)?;
         let ids: Vec<i64> = batch.iter().map(|fresh: &Fresh| fresh.id).collect();
         session.withdraw(&ids)
     }

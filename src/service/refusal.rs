@@ -87,6 +87,8 @@ pub(crate) enum Refusal {
     NotFound(i64),
     #[error("not found: no pool {0} in this session")]
     PoolNotFound(i64),
+    #[error("not found: this session remembers no request {0}")]
+    RequestNotFound(i32),
     #[error("bad token")]
     BadToken,
     #[error("bad receipt: {0}")]
@@ -121,7 +123,9 @@ impl Refusal {
             Refusal::HeapUnknown(_) => AllocatorError::HEAP_UNKNOWN,
             Refusal::HeapUnavailable(_) => AllocatorError::HEAP_UNAVAILABLE,
             Refusal::HeapRefused { .. } => AllocatorError::HEAP_REFUSED,
-            Refusal::NotFound(_) | Refusal::PoolNotFound(_) => AllocatorError::NOT_FOUND,
+            Refusal::NotFound(_) | Refusal::PoolNotFound(_) | Refusal::RequestNotFound(_) => {
+                AllocatorError::NOT_FOUND
+            }
             Refusal::BadToken => AllocatorError::BAD_TOKEN,
             Refusal::BadReceipt(_) => AllocatorError::BAD_RECEIPT,
             Refusal::NotTheMemory(_) => AllocatorError::NOT_THE_MEMORY,

@@ -38,6 +38,7 @@ use crate::reclaimer::Reclaimer;
 use crate::recycler::Recycler;
 use crate::refusal::Refusal;
 use crate::refusals::Refusals;
+use crate::remembered::Served;
 use crate::request::{checked_name, Request};
 use crate::restored::Restored;
 use crate::session::{Holding, Role, Session, SessionLimits};
@@ -266,26 +267,40 @@ impl Service {
         self.notices.end(&entry.mailbox, cause != Cause::Released);
     }
 
-    /// Allocates `count` buffers, all or none and all of one heap.
+    /// Allocates `count` buffers, all or none and all of one heap, and answers the number by which the
+    /// session gets more of them, or 0.
     pub(crate) fn allocate(
         &self,
         session: &Session,
         descriptor: &BufferDescriptor,
         count: i32,
-    ) -> Result<Vec<Fresh>, Refusal> {
+    ) -> Result<(Vec<Fresh>, i32), Refusal> {
+        let (batch, best) = self.allocate_unnumbered(session, descriptor, count)?;
+        let id = best.map_or(0, |served| lock(&session.remembered).note(served));
+        Ok((batch, id))
+    }
+
+    /// The same without a number, for what the session did not ask for by itself; and what served it,
+    /// unless a heap refused that comes before.
+    pub(crate) fn allocate_unnumbered(
+        &self,
+        session: &Session,
+        descriptor: &BufferDescriptor,
+        count: i32,
+    ) -> Result<(Vec<Fresh>, Option<Served>), Refusal> {
         let count = self.checked_count("count", i64::from(count))?;
         let request = Arc::new(self.check(descriptor)?);
         let heaps = self.heaps();
         let mut candidates = heaps.candidates(&request)?;
         let mut first_refusal = None;
-        let batch = loop {
+        let (batch, choice) = loop {
             // At least one candidate there is, and each that fails leaves its refusal.
             let Some(choice) = candidates.next() else {
                 let none = || Refusal::Internal("no heap was tried".to_owned());
                 return Err(first_refusal.unwrap_or_else(none));
             };
             match self.allocate_from(choice, session, &request, count) {
-                Ok(batch) => break batch,
+                Ok(batch) => break (batch, choice),
                 Err(refusal @ Refusal::HeapRefused { .. }) => {
                     log::debug!("{refusal}");
                     first_refusal.get_or_insert(refusal);
@@ -293,8 +308,26 @@ impl Service {
                 Err(refusal) => return Err(refusal),
             }
         };
-        self.counters.allocated.fetch_add(count, Ordering::Relaxed);
-        Ok(batch)
+        let is_best = first_refusal.is_none();
+        Ok((batch, is_best.then(|| Served::new(request, choice))))
+    }
+
+    /// Allocates `count` more buffers as an earlier request, from the heap that served it.
+    pub(crate) fn allocate_again(
+        &self,
+        session: &Session,
+        request_id: i32,
+        count: i32,
+    ) -> Result<Vec<Fresh>, Refusal> {
+        let count = self.checked_count("count", i64::from(count))?;
+        let served = lock(&session.remembered).get(request_id).cloned();
+        let served = served.filter(|served| self.heaps().has_heap(served.choice().heap));
+        let Some(served) = served else {
+            // That the session is open, before what it remembers.
+            session.held()?;
+            return Err(Refusal::RequestNotFound(request_id));
+        };
+        self.allocate_from(served.choice(), session, &served.request, count)
     }
 
     fn allocate_from(
@@ -342,6 +375,7 @@ impl Service {
         };
         let batch = (0..count).map(fresh).collect::<Result<Vec<_>, Refusal>>()?;
         room.fill(batch.iter().map(|fresh| (fresh.id, fresh.memory.clone())))?;
+        self.counters.allocated.fetch_add(count, Ordering::Relaxed);
         Ok(batch)
     }
 
@@ -589,16 +623,21 @@ impl Drop for Service {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::heap_class::HeapClass;
+    use crate::heaps;
     use crate::testing::{self, region, service};
     use std::time::Duration;
-    use vendor_berth_allocator::aidl::vendor::berth::allocator::AllocatorError::AllocatorError;
+    use vendor_berth_allocator::aidl::vendor::berth::allocator::{
+        AllocatorError::AllocatorError, BufferShape::BufferShape,
+        IAllocatorSession::REMEMBERED_REQUESTS, PoolOptions::PoolOptions,
+    };
 
     fn session(service: &Service) -> Arc<Session> {
         testing::session(service, 10_001)
     }
 
     fn allocate(service: &Service, session: &Session, bytes: i64, count: i32) -> Vec<i64> {
-        let batch = service.allocate(session, &region(bytes), count).unwrap();
+        let (batch, _) = service.allocate(session, &region(bytes), count).unwrap();
         batch.into_iter().map(|fresh| fresh.id).collect()
     }
 
@@ -628,6 +667,43 @@ mod tests {
         assert_eq!(refusal.code(), AllocatorError::QUOTA_EXCEEDED, "{refusal}");
         assert_eq!(service.accounts.live().buffers, 0);
         assert_eq!(session.held().unwrap(), Default::default());
+    }
+
+    #[test]
+    fn a_request_is_remembered_if_the_best_heap_served_it_and_while_that_is_there() {
+        let service = service();
+        let session = session(&service);
+        let look_again = || {
+            let there = [("carveout", HeapClass::Vendor), ("memfd", HeapClass::Shmem)];
+            *lock(&service.heaps) = Arc::new(heaps::tests::heaps(Policy::default(), &there));
+        };
+        look_again();
+        let shape = BufferShape::LinearBytes(1);
+        let heap = Some("carveout".to_owned());
+        let linear = BufferDescriptor { shape, heap, ..Default::default() };
+        let (fallback, none) = service.allocate(&session, &linear, 1).unwrap();
+        assert!(fallback[0].memory.fallback, "carveout refused");
+        assert_eq!(none, 0);
+        let (_, number) = service.allocate(&session, &region(1), 1).unwrap();
+        let more = service.allocate_again(&session, number, 2).unwrap();
+        assert_eq!((more.len(), session.held().unwrap().owned), (2, 4));
+        look_again();
+        let refused = service.allocate_again(&session, number, 1).map(drop);
+        assert_eq!(refused, Err(Refusal::RequestNotFound(number)));
+        service.end_session(session.id, Cause::Closed);
+        let refused = service.allocate_again(&session, number, 1).map(drop);
+        assert_eq!(refused, Err(Refusal::SessionClosed));
+    }
+
+    #[test]
+    fn a_pool_is_not_among_the_sessions_requests() {
+        let service = service();
+        let session = session(&service);
+        let (_, first) = service.allocate(&session, &region(1), 1).unwrap();
+        for _ in 0..REMEMBERED_REQUESTS {
+            service.create_pool(&session, &region(1), &PoolOptions::default()).unwrap();
+        }
+        service.allocate_again(&session, first, 1).unwrap();
     }
 
     #[test]

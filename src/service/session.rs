@@ -15,6 +15,7 @@ use crate::lock::lock;
 use crate::memory::Memory;
 use crate::receipts::Taken;
 use crate::refusal::{Refusal, Scope};
+use crate::remembered::Remembered;
 use crate::tokens::TokenId;
 
 /// How a session came to hold a buffer.
@@ -104,6 +105,8 @@ pub(crate) struct Session {
     pub(crate) limits: SessionLimits,
     _charge: Charge,
     table: Mutex<Table>,
+    /// What it allocated last.
+    pub(crate) remembered: Mutex<Remembered>,
 }
 
 /// Room in a session for a batch that is being allocated; given back when dropped.
@@ -137,6 +140,7 @@ impl Session {
             limits,
             _charge: charge,
             table: Mutex::new(table),
+            remembered: Mutex::default(),
         }
     }
 

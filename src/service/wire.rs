@@ -77,8 +77,13 @@ fn heap_class(class: HeapClass) -> AidlHeapClass {
 }
 
 /// Buffers that were just allocated: what they share once, and of each what is its own.
-pub(crate) fn allocation(batch: Vec<Fresh>) -> Allocation {
+pub(crate) fn allocation(batch: Vec<Fresh>, request_id: i32) -> Allocation {
     let layout = batch.first().map(|fresh| layout(&fresh.memory)).unwrap_or_default();
+    Allocation { layout, buffers: allocated(batch), requestId: request_id }
+}
+
+/// The same without what is known already.
+pub(crate) fn allocated(batch: Vec<Fresh>) -> Vec<AllocatedBuffer> {
     let buffer = |fresh: Fresh| AllocatedBuffer {
         id: fresh.id,
         flags: memory_flags(&fresh.memory),
@@ -86,7 +91,7 @@ pub(crate) fn allocation(batch: Vec<Fresh>) -> Allocation {
         fd: Some(ParcelFileDescriptor::new(fresh.opened.fd)),
         secondFd: fresh.opened.second.map(ParcelFileDescriptor::new),
     };
-    Allocation { layout, buffers: batch.into_iter().map(buffer).collect() }
+    batch.into_iter().map(buffer).collect()
 }
 
 /// How short memory is.

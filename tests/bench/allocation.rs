@@ -13,7 +13,7 @@ use berth_client::{Allocator, Buffer, BufferRequest, Session};
 use berth_kernel::dma_heap::DmaHeap;
 use berth_kernel::memfd::Memfd;
 use hal_binder::Strong;
-use vendor_berth_allocator::aidl::vendor::berth::allocator::Allocation::Allocation;
+use vendor_berth_allocator::aidl::vendor::berth::allocator::AllocatedBuffer::AllocatedBuffer;
 
 use crate::bare::IBare;
 use crate::floor::IFloor;
@@ -37,6 +37,9 @@ const RECYCLED: [(u64, u32, &str); 4] = [
 
 /// The most that ours may be of the floor.
 const OF_THE_FLOOR: Target = Target::AtMost(1.15);
+
+/// What a thread needs to get to sleep when nothing is left to do.
+const SETTLING: Duration = Duration::from_millis(2);
 
 /// How long the service may take to clear what was freed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -92,8 +95,8 @@ impl Sides<'_> {
         raw: impl FnMut() -> Result<T>,
         table: &mut Table,
     ) -> Result<()> {
-        let descriptor = request.descriptor();
-        let floor = || Ok(OfTheFloor(self.floor.allocate(&descriptor, 1)?, self.floor));
+        let known = OfTheFloor::known(self.floor, request)?;
+        let floor = || OfTheFloor::again(self.floor, known);
         let pair = in_turns(rounds, floor, raw)?;
         table.comparison("- the same parcels without an allocator", against, &pair);
         let pair = in_turns(rounds, || fresh(session, request), floor)?;
@@ -104,10 +107,12 @@ impl Sides<'_> {
     /// Memory that was freed and cleared before, at the cost of a call whatever its size.
     fn recycled(&self, session: &Session, table: &mut Table) -> Result<()> {
         for (bytes, rounds, name) in RECYCLED {
-            // One buffer alone goes round, so that what is waited for is its being cleared.
+            // One buffer goes round, beside that of `ready`, so that what is waited for is their being
+            // cleared.
             session.trim()?;
             let request = BufferRequest::linear(bytes).name("bench");
             drop(session.allocate_one(&request)?);
+            drop(session.allocate_one(&other())?);
             let ours = || {
                 let buffer = session.allocate_one(&request)?;
                 ensure!(buffer.is_recycled(), "{name} came from the kernel");
@@ -118,8 +123,8 @@ impl Sides<'_> {
             let pair = in_turns_after(rounds, ready, ours, bare)?;
             let what = format!("allocate {name}, recycled and clean");
             table.pair(&what, "bare call", &pair, Target::AtMost(1.25));
-            let descriptor = request.descriptor();
-            let floor = || Ok(OfTheFloor(self.floor.allocate(&descriptor, 1)?, self.floor));
+            let known = OfTheFloor::known(self.floor, &request)?;
+            let floor = || OfTheFloor::again(self.floor, known);
             let pair = in_turns_after(rounds, ready, floor, bare)?;
             table.comparison("- the same parcels without an allocator", "bare call", &pair);
             let pair = in_turns_after(rounds, ready, ours, floor)?;
@@ -133,30 +138,46 @@ impl Sides<'_> {
     /// everything out of the processor's caches.
     fn ready(&self, session: &Session) -> Result<()> {
         self.idle()?;
-        drop(self.bare.give()?);
-        let other = BufferRequest::linear(12 << 10).name("bench");
-        drop(session.allocate_one(&other)?);
+        drop(session.allocate_one(&other())?);
         // Which keeps what it gave last.
-        let descriptor = other.no_pool().descriptor();
-        drop(OfTheFloor(self.floor.allocate(&descriptor, 1)?, self.floor));
-        self.idle()
+        let known = OfTheFloor::known(self.floor, &other().no_pool())?;
+        drop(OfTheFloor::again(self.floor, known)?);
+        self.idle()?;
+        // Who has cleared the last of it has yet to lie down.
+        std::thread::sleep(SETTLING);
+        drop(self.bare.give()?);
+        Ok(())
     }
 
-    /// Waits until a freed buffer can be handed out again and nothing is at work any more.
+    /// Waits until both freed buffers can be handed out again and nothing is at work any more.
     fn idle(&self) -> Result<()> {
         let began = Instant::now();
         loop {
             let stats = self.allocator.stats()?;
-            if stats.clearedBuffers > 0 && stats.clearedBuffers == stats.idleBuffers {
+            if stats.clearedBuffers == 2 && stats.idleBuffers == 2 {
                 return Ok(());
             }
-            ensure!(began.elapsed() < PATIENCE, "nothing is idle and clean: {stats:?}");
+            ensure!(began.elapsed() < PATIENCE, "the two are not idle and clean: {stats:?}");
         }
     }
 }
 
 /// A buffer that the service keeps until this goes.
-struct OfTheFloor<'a>(#[allow(dead_code)] Allocation, &'a Strong<dyn IFloor>);
+struct OfTheFloor<'a>(#[allow(dead_code)] Vec<AllocatedBuffer>, &'a Strong<dyn IFloor>);
+
+impl<'a> OfTheFloor<'a> {
+    /// One of a request that the floor knows.
+    fn again(floor: &'a Strong<dyn IFloor>, request_id: i32) -> Result<Self> {
+        Ok(OfTheFloor(floor.allocate_again(request_id, 1)?, floor))
+    }
+
+    /// Makes a request known; its number.
+    fn known(floor: &'a Strong<dyn IFloor>, request: &BufferRequest) -> Result<i32> {
+        let first = floor.allocate(&request.descriptor(), 1)?;
+        drop(OfTheFloor(first.buffers, floor));
+        Ok(first.requestId)
+    }
+}
 
 impl Drop for OfTheFloor<'_> {
     fn drop(&mut self) {
@@ -164,6 +185,11 @@ impl Drop for OfTheFloor<'_> {
             eprintln!("the floor does not free: {status}");
         }
     }
+}
+
+/// What is allocated between two measurements.
+fn other() -> BufferRequest {
+    BufferRequest::linear(12 << 10).name("bench")
 }
 
 /// A buffer of the kernel's.

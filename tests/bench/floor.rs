@@ -28,6 +28,8 @@ pub const NAME: &str = "vendor.berth.allocator.bench/floor";
 pub trait IFloor {
     /// As IAllocatorSession's: one buffer or region of whole pages.
     fn allocate(&self, descriptor: &BufferDescriptor, count: i32) -> BinderResult<Allocation>;
+    /// As IAllocatorSession's: one more.
+    fn allocate_again(&self, request_id: i32, count: i32) -> BinderResult<Vec<AllocatedBuffer>>;
     /// Gives up all.
     fn free(&self) -> BinderResult<()>;
 }
@@ -52,6 +54,8 @@ struct Held {
 pub struct Floor {
     heap: Option<DmaHeap>,
     held: Mutex<Vec<Held>>,
+    /// What was asked for, each once.
+    requests: Mutex<Vec<BufferDescriptor>>,
     /// What was given up last and may be handed out again.
     spare: Mutex<Option<Held>>,
 }
@@ -60,6 +64,17 @@ impl Floor {
     /// A service over the heap `system`, if this kernel has it.
     pub fn new() -> Floor {
         Floor { heap: DmaHeap::open("system").ok(), ..Floor::default() }
+    }
+
+    /// The number of a request.
+    fn number(&self, descriptor: &BufferDescriptor) -> i32 {
+        let mut requests = lock(&self.requests);
+        let known = requests.iter().position(|request| request == descriptor);
+        let number = known.unwrap_or_else(|| {
+            requests.push(descriptor.clone());
+            requests.len() - 1
+        });
+        number as i32
     }
 
     /// Memory of the kernel's, named and with its identity.
@@ -98,7 +113,30 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Interface for Floor {}
 
 impl IFloor for Floor {
-    fn allocate(&self, descriptor: &BufferDescriptor, _count: i32) -> BinderResult<Allocation> {
+    fn allocate(&self, descriptor: &BufferDescriptor, count: i32) -> BinderResult<Allocation> {
+        let request_id = self.number(descriptor);
+        let (bytes, heap) = match descriptor.shape {
+            BufferShape::LinearBytes(bytes) => (bytes, "system"),
+            BufferShape::RegionBytes(bytes) => (bytes, "memfd"),
+            _ => return Err(StatusCode::BadValue.into()),
+        };
+        let layout = BufferLayout {
+            sizeBytes: bytes,
+            allocationBytes: bytes,
+            heap: heap.to_owned(),
+            dmaBuf: heap == "system",
+            image: None,
+        };
+        Ok(Allocation {
+            layout,
+            buffers: self.allocate_again(request_id, count)?,
+            requestId: request_id,
+        })
+    }
+
+    fn allocate_again(&self, request_id: i32, _count: i32) -> BinderResult<Vec<AllocatedBuffer>> {
+        let requests = lock(&self.requests);
+        let descriptor = requests.get(request_id as usize).ok_or(StatusCode::BadValue)?;
         let pooled = match descriptor.shape {
             BufferShape::LinearBytes(bytes)
                 if descriptor.flags & AllocationFlag::NO_POOL.0 == 0 =>
@@ -113,17 +151,6 @@ impl IFloor for Floor {
             Some(spare) => spare,
             None => self.fresh(descriptor, pooled.is_some())?,
         };
-        let heap = match held.memory {
-            Memory::DmaBuf(_) => "system",
-            Memory::Memfd(_) => "memfd",
-        };
-        let layout = BufferLayout {
-            sizeBytes: held.bytes,
-            allocationBytes: held.bytes,
-            heap: heap.to_owned(),
-            dmaBuf: heap == "system",
-            image: None,
-        };
         let buffer = AllocatedBuffer {
             id: 1,
             flags: 1,
@@ -132,7 +159,7 @@ impl IFloor for Floor {
             receipt: held.inode as i64,
         };
         lock(&self.held).push(held);
-        Ok(Allocation { layout, buffers: vec![buffer] })
+        Ok(vec![buffer])
     }
 
     fn free(&self) -> BinderResult<()> {

@@ -32,7 +32,7 @@
 
 /* Transactions count from 1 in the order of an AIDL file's methods. */
 enum { IS_SUPPORTED = 2, OPEN_SESSION = 3 };
-enum { ALLOCATE = 1, FREE = 2, GET = 3, CLOSE = 10 };
+enum { ALLOCATE = 1, FREE = 3, GET = 4, CLOSE = 11 };
 
 /* IBinder.h of AOSP: B_PACK_CHARS('_','P','N','G') and ('_','N','T','F'). */
 enum { PING = GBINDER_FOURCC('_', 'P', 'N', 'G'), INTERFACE = GBINDER_FOURCC('_', 'N', 'T', 'F') };

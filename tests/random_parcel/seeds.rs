@@ -14,15 +14,16 @@ pub(crate) mod code {
     pub const GET_STATS: u8 = 4;
 
     pub const ALLOCATE: u8 = 1;
-    pub const FREE: u8 = 2;
-    pub const GET: u8 = 3;
-    pub const SEAL: u8 = 4;
-    pub const LIST: u8 = 5;
-    pub const SHARE: u8 = 6;
-    pub const ACQUIRE: u8 = 7;
-    pub const TRIM: u8 = 8;
-    pub const SESSION_STATS: u8 = 9;
-    pub const CLOSE: u8 = 10;
+    pub const ALLOCATE_AGAIN: u8 = 2;
+    pub const FREE: u8 = 3;
+    pub const GET: u8 = 4;
+    pub const SEAL: u8 = 5;
+    pub const LIST: u8 = 6;
+    pub const SHARE: u8 = 7;
+    pub const ACQUIRE: u8 = 8;
+    pub const TRIM: u8 = 9;
+    pub const SESSION_STATS: u8 = 10;
+    pub const CLOSE: u8 = 11;
 }
 
 /// The allocator, and the session that it opened first.
@@ -76,7 +77,8 @@ pub fn seeds() -> Vec<(&'static str, Vec<Call>)> {
             vec![
                 open(),
                 allocate(linear(), 2),
-                call(SESSION, code::FREE, [Small(2), Id(0), Id(1)]),
+                call(SESSION, code::ALLOCATE_AGAIN, [Small(1), Small(2)]),
+                call(SESSION, code::FREE, [Small(4), Id(0), Id(1), Id(2), Id(3)]),
             ],
         ),
         ("images", vec![open(), allocate(picture(), 3), call(SESSION, code::LIST, [Long(0)])]),

@@ -8,6 +8,7 @@ use std::ffi::CString;
 use nix::sys::memfd::{memfd_create, MemFdCreateFlag};
 use rsbinder::{Interface, Parcel, ParcelFileDescriptor, Proxy, SIBinder, Status, Strong};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
+    AllocatedBuffer::AllocatedBuffer,
     Allocation::Allocation,
     IAllocator::BpAllocator,
     IAllocatorCallback::{BnAllocatorCallback, IAllocatorCallback},
@@ -77,6 +78,10 @@ impl Seen {
             }
             (false, code::ALLOCATE) if room(self.ids.len()) => {
                 let buffers = reply.read::<Allocation>().map_or(vec![], |made| made.buffers);
+                self.ids.extend(buffers.iter().map(|buffer| buffer.id));
+            }
+            (false, code::ALLOCATE_AGAIN) if room(self.ids.len()) => {
+                let buffers = reply.read::<Vec<AllocatedBuffer>>().unwrap_or_default();
                 self.ids.extend(buffers.iter().map(|buffer| buffer.id));
             }
             (false, code::SHARE) if room(self.tokens.len()) => {

@@ -49,7 +49,7 @@ fn regions(service: &Service, session: &Session, count: usize) -> Vec<i64> {
     let mut ids = Vec::new();
     while ids.len() < count {
         let batch = (count - ids.len()).min(64) as i32;
-        let fresh = service.allocate(session, &region("r", 4096), batch).unwrap();
+        let (fresh, _) = service.allocate(session, &region("r", 4096), batch).unwrap();
         ids.extend(fresh.into_iter().map(|fresh| fresh.id));
     }
     ids

@@ -196,7 +196,7 @@ fn a_session_has_so_many_tokens_however_many_pools_they_are_for() {
     let owner = session(&service, OWNER);
     let pools =
         [(); 2].map(|()| service.create_pool(&owner, &region(4096), &options(1)).unwrap().id);
-    let buffer = service.allocate(&owner, &region(4096), 1).unwrap()[0].id;
+    let buffer = service.allocate(&owner, &region(4096), 1).unwrap().0[0].id;
     let share_pool =
         |pool, permit| service.share_pool(&owner, pool, permit).map_err(|refusal| refusal.code());
     let share_buffer = || {

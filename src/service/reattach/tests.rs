@@ -83,7 +83,7 @@ fn region(name: &str, bytes: i64) -> BufferDescriptor {
 }
 
 fn allocate(service: &Service, session: &Session, bytes: u64) -> Kept {
-    let batch = service.allocate(session, &region("a region", bytes as i64), 1).unwrap();
+    let (batch, _) = service.allocate(session, &region("a region", bytes as i64), 1).unwrap();
     Kept::of(service, session, batch[0].id)
 }
 
@@ -475,7 +475,7 @@ fn a_purgeable_region_comes_back_with_its_pins_and_what_was_half_purged_is_gone(
         ..region("cache", 4 * PAGE as i64)
     };
     let client = session(&before, OWNER);
-    let fresh = before.allocate(&client, &asked, 1).unwrap().remove(0);
+    let fresh = before.allocate(&client, &asked, 1).unwrap().0.remove(0);
     let block_fd = fresh.opened.second.unwrap();
     let kept = Kept::of(&before, &client, fresh.id);
     let chunks = Chunks::of(4 * PAGE, PAGE).unwrap();

@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+mod again;
 mod capabilities;
 mod client;
 mod images;
@@ -43,6 +44,7 @@ macro_rules! tests {
 }
 
 const MODULES: &[&[Test]] = &[
+    again::TESTS,
     capabilities::TESTS,
     images::TESTS,
     memory::TESTS,

@@ -18,4 +18,9 @@ parcelable Allocation {
     BufferLayout layout;
     /** The buffers, as many as were asked for. */
     AllocatedBuffer[] buffers;
+    /**
+     * The number by which IAllocatorSession.allocateAgain gives more of them; 0 if it does not, as a
+     * heap that suits better refused this time and may serve the next.
+     */
+    int requestId;
 }

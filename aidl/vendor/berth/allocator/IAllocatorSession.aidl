@@ -6,6 +6,7 @@
 package vendor.berth.allocator;
 
 import vendor.berth.allocator.Access;
+import vendor.berth.allocator.AllocatedBuffer;
 import vendor.berth.allocator.Allocation;
 import vendor.berth.allocator.Buffer;
 import vendor.berth.allocator.BufferDescriptor;
@@ -37,6 +38,9 @@ import vendor.berth.allocator.ShareToken;
  */
 @VintfStability
 interface IAllocatorSession {
+    /** How many requests allocateAgain knows, of each session the last. */
+    const int REMEMBERED_REQUESTS = 8;
+
     /**
      * Allocates count buffers after one descriptor: all of them or none.
      *
@@ -57,6 +61,21 @@ interface IAllocatorSession {
      *         its reserve.
      */
     Allocation allocate(in BufferDescriptor descriptor, int count);
+
+    /**
+     * Allocates more of what an earlier allocate gave, by a call that need not say again what: from
+     * the heap that served then, and laid out as then (Allocation.layout). Whether the buffers of then
+     * are still there does not matter.
+     *
+     * @param requestId the Allocation.requestId of one of the session's last REMEMBERED_REQUESTS calls
+     *        of allocate.
+     * @param count how many, 1 to IAllocator.MAX_BATCH.
+     * @return as Allocation.buffers.
+     * @throws ServiceSpecificException NOT_FOUND if the session does not remember such a request, or
+     *         its heap is another since then: allocate serves it; HEAP_REFUSED if that heap gave
+     *         nothing, where allocate may turn to another; and as allocate.
+     */
+    AllocatedBuffer[] allocateAgain(int requestId, int count);
 
     /**
      * Gives buffers up: all that are named or, if any of them is unknown, none. Tokens for them

@@ -25,4 +25,5 @@ package vendor.berth.allocator;
 parcelable Allocation {
   vendor.berth.allocator.BufferLayout layout;
   vendor.berth.allocator.AllocatedBuffer[] buffers;
+  int requestId;
 }

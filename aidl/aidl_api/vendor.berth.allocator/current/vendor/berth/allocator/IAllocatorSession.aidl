@@ -24,6 +24,7 @@ package vendor.berth.allocator;
 @VintfStability
 interface IAllocatorSession {
   vendor.berth.allocator.Allocation allocate(in vendor.berth.allocator.BufferDescriptor descriptor, int count);
+  vendor.berth.allocator.AllocatedBuffer[] allocateAgain(int requestId, int count);
   void free(in long[] ids);
   vendor.berth.allocator.Buffer get(long id, vendor.berth.allocator.Access access);
   void seal(long id);
@@ -41,4 +42,5 @@ interface IAllocatorSession {
   void resizePool(long id, int slots);
   int restorePool(long id);
   void leavePool(long id);
+  const int REMEMBERED_REQUESTS = 8;
 }
