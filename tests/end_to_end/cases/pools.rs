@@ -482,7 +482,9 @@ fn a_pool_of_processes_does_what_a_model_says() {
 fn play(device: &Device, acts: Vec<Act>) -> Result<(), TestCaseError> {
     const MAX_HELD: usize = 3;
     let owner = device.client(APP).with_session();
-    let pool = owner.create_pool(&frame(), (4, 4, MAX_HELD as u32));
+    // Seats for those who live and one for each frame: a newcomer never has to take the seat of one who
+    // left frames behind, which would take them along.
+    let pool = owner.create_pool(&frame(), (4, 16, MAX_HELD as u32));
     let token = |owner: &Client| owner.share_pool(pool, OTHER_APP);
     let join = |token| {
         let client = device.client(OTHER_APP).with_session();
