@@ -27,7 +27,7 @@ const FINDING: Duration = Duration::from_secs(30);
 const LONGEST_LIFE_MICROSECONDS: usize = 1000;
 
 /// So many are at work at a time; the others come up meanwhile, which takes longer.
-const AT_WORK: usize = 3;
+const AT_WORK: usize = 2;
 
 /// What a victim says before it goes to work, and the word to do so.
 pub struct Ready {
