@@ -22,7 +22,7 @@ use crate::protocol::WriteRoads;
 use crate::protocol::{
     Answer, Ask, Capabilities, Descriptor, Figures, Handle, Held, Info, Proof, Sweep,
 };
-use crate::protocol::{Crowd, Hold, KillCycles, Look, Payloads, Stormed};
+use crate::protocol::{Attempt, Crowd, Hold, KillCycles, Look, Payloads, Stormed};
 use crate::protocol::{Fence, FenceHandle, FenceState, Fences, Picture, SwSync, Vgem, Vkms};
 
 /// Android's uid `system`, under which the HAL runs.
@@ -34,11 +34,20 @@ pub const OTHER_APP: u32 = 10_002;
 /// A third.
 pub const THIRD_APP: u32 = 10_003;
 
-/// The device's policy file, beside the programs.
+/// The program that is a client.
+const PEER: &str = "berth-peer";
+/// Becomes another program in a context; only where SELinux enforces.
+const RUN_IN_CONTEXT: &str = "/bin/berth-selinux";
+/// The context of root's shell on a debuggable build.
+pub const ROOT_SHELL: &str = "u:r:su:s0";
+
+/// The device's policy file.
 const POLICY_FILE: &str = "allocator.policy";
 
 /// Where the HAL leaves what the next one needs, a folder of its own beside the programs.
 const RECEIPTS_FOLDER: &str = "left";
+/// The same on a device.
+const DEVICE_RECEIPTS_FOLDER: &str = "/data/vendor/berth";
 
 /// How long an answer may take; under emulation a call takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -54,12 +63,10 @@ pub struct Refusal {
 
 /// The HAL on this kernel, for one test; killed when the test ends.
 pub struct Device {
-    transport: String,
-    programs: PathBuf,
     service: RefCell<Child>,
     observer: RefCell<Option<Client>>,
     // Removed last.
-    _folder: tempfile::TempDir,
+    stage: Stage,
 }
 
 impl Device {
@@ -71,15 +78,9 @@ impl Device {
 
     /// The same on a device that has this policy file.
     pub fn start_with_policy(policy: &str) -> Device {
-        let Stage { folder, transport, programs } = Stage::prepare(policy);
-        let mut command = service(&programs, &transport);
-        let device = Device {
-            service: RefCell::new(command.spawn().expect("the HAL")),
-            transport,
-            programs,
-            observer: RefCell::default(),
-            _folder: folder,
-        };
+        let stage = Stage::prepare(policy);
+        let service = RefCell::new(stage.service().spawn().expect("the HAL"));
+        let device = Device { service, observer: RefCell::default(), stage };
         let observer = device.client(0);
         observer.service_figures();
         // Who only looks on takes nothing from those that are waited for.
@@ -90,13 +91,33 @@ impl Device {
 
     /// Starts the HAL on a device with a wrong policy file, and waits for its end.
     pub fn fails_to_start(policy: &str) -> Output {
-        let Stage { folder: _folder, transport, programs } = Stage::prepare(policy);
-        service(&programs, &transport).output().expect("the HAL")
+        Stage::prepare(policy).service().output().expect("the HAL")
     }
 
-    /// Starts a client's process under a uid.
+    /// Starts a client's process under a uid. Where SELinux enforces it is in a client's domain, or,
+    /// as root, in that of a root shell.
     pub fn client(&self, uid: u32) -> Client {
-        let mut command = self.program("berth-peer");
+        if uid == 0 {
+            return self.shell_client(uid);
+        }
+        let mut command = self.program(PEER);
+        Client::start(command.uid(uid).gid(uid))
+    }
+
+    /// A client's process whose pipes the service may write to, which it may not to any client's
+    /// where SELinux enforces: there in the domain of a root shell.
+    pub fn shell_client(&self, uid: u32) -> Client {
+        if Facility::SelinuxPolicy.is_here() {
+            return self.client_in(ROOT_SHELL, uid);
+        }
+        let mut command = self.program(PEER);
+        Client::start(command.uid(uid).gid(uid))
+    }
+
+    /// A client's process in a domain, by its context, where SELinux enforces.
+    pub fn client_in(&self, context: &str, uid: u32) -> Client {
+        let mut command = self.program(RUN_IN_CONTEXT);
+        command.args(["run", context]).arg(self.stage.programs.join(PEER));
         Client::start(command.uid(uid).gid(uid))
     }
 
@@ -106,8 +127,8 @@ impl Device {
     }
 
     fn program(&self, name: &str) -> Command {
-        let mut command = Command::new(self.programs.join(name));
-        command.env("BERTH_BINDER", &self.transport);
+        let mut command = Command::new(self.stage.programs.join(name));
+        command.env("BERTH_BINDER", &self.stage.transport);
         command
     }
 
@@ -164,6 +185,8 @@ struct Stage {
     folder: tempfile::TempDir,
     transport: String,
     programs: PathBuf,
+    /// Where the HAL leaves what the next one needs.
+    receipts: PathBuf,
 }
 
 impl Stage {
@@ -177,44 +200,58 @@ impl Stage {
         for reached_by_all in [folder.path(), &sockets] {
             fs::set_permissions(reached_by_all, fs::Permissions::from_mode(0o755)).expect("a mode");
         }
-        let receipts = folder.path().join(RECEIPTS_FOLDER);
-        fs::create_dir(&receipts).expect("a folder for receipts");
-        fs::set_permissions(&receipts, fs::Permissions::from_mode(0o700)).expect("a mode");
-        for of_the_service in [&sockets, &receipts] {
-            chown(of_the_service, Some(SYSTEM), Some(SYSTEM))
-                .expect("end-to-end tests give each process a uid, which takes root");
-        }
+        chown(&sockets, Some(SYSTEM), Some(SYSTEM))
+            .expect("end-to-end tests give each process a uid, which takes root");
+        let receipts = if Facility::SelinuxPolicy.is_here() {
+            // Made by the lane's init, with its label, and kept from test to test as on a device.
+            PathBuf::from(DEVICE_RECEIPTS_FOLDER)
+        } else {
+            let receipts = folder.path().join(RECEIPTS_FOLDER);
+            fs::create_dir(&receipts).expect("a folder for receipts");
+            fs::set_permissions(&receipts, fs::Permissions::from_mode(0o700)).expect("a mode");
+            chown(&receipts, Some(SYSTEM), Some(SYSTEM)).expect("its owner");
+            receipts
+        };
         let transport = match variable("BERTH_TRANSPORT").as_str() {
             "kernel" => "kernel".to_owned(),
             "rpc" => format!("unix:{}", sockets.display()),
             other => panic!("BERTH_TRANSPORT={other} is neither kernel nor rpc"),
         };
-        // Other uids start these programs, and may not reach where they were built.
-        for program in ["berth-allocator-service", "berth-peer", "berthctl", "berth-readme-ring"] {
-            let (from, to) = (built.join(program), folder.path().join(program));
-            fs::copy(&from, &to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
-            fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).expect("its mode");
-        }
-        let programs = folder.path().to_owned();
-        let policy_file = programs.join(POLICY_FILE);
+        let programs = if Facility::SelinuxPolicy.is_here() {
+            // Their labels are on them there.
+            built
+        } else {
+            copy_programs(&built, folder.path());
+            folder.path().to_owned()
+        };
+        let policy_file = folder.path().join(POLICY_FILE);
         fs::write(&policy_file, policy).expect("a policy file");
         fs::set_permissions(&policy_file, fs::Permissions::from_mode(0o644)).expect("its mode");
-        Stage { folder, transport, programs }
+        Stage { folder, transport, programs, receipts }
+    }
+
+    /// The HAL as a command, under its own uid.
+    fn service(&self) -> Command {
+        let mut command = Command::new(self.programs.join("berth-allocator-service"));
+        command.env("BERTH_BINDER", &self.transport).env("RUST_LOG", "error");
+        command.env("BERTH_POLICY", self.folder.path().join(POLICY_FILE)).env("BERTH_TRACE", "1");
+        command.env("BERTH_RECEIPTS", self.receipts.join("receipts"));
+        if !Facility::OwnMachine.is_here() {
+            // Others make memory short here, and purge what a test has.
+            command.env("BERTH_STALLS_UNWATCHED", "1");
+        }
+        command.uid(SYSTEM).gid(SYSTEM).stdin(Stdio::null());
+        command
     }
 }
 
-/// The HAL as a command, under its own uid.
-fn service(programs: &Path, transport: &str) -> Command {
-    let mut command = Command::new(programs.join("berth-allocator-service"));
-    command.env("BERTH_BINDER", transport).env("RUST_LOG", "error");
-    command.env("BERTH_POLICY", programs.join(POLICY_FILE)).env("BERTH_TRACE", "1");
-    command.env("BERTH_RECEIPTS", programs.join(RECEIPTS_FOLDER).join("receipts"));
-    if !Facility::OwnMachine.is_here() {
-        // Others make memory short here, and purge what a test has.
-        command.env("BERTH_STALLS_UNWATCHED", "1");
+/// Puts the programs where all uids may start them; they may not reach where these were built.
+fn copy_programs(from: &Path, to: &Path) {
+    for program in ["berth-allocator-service", PEER, "berthctl", "berth-readme-ring"] {
+        let (from, to) = (from.join(program), to.join(program));
+        fs::copy(&from, &to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+        fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).expect("its mode");
     }
-    command.uid(SYSTEM).gid(SYSTEM).stdin(Stdio::null());
-    command
 }
 
 impl Drop for Device {
@@ -760,6 +797,11 @@ impl Client {
     pub fn stop(&self) {
         let pid = nix::unistd::Pid::from_raw(self.pid() as i32);
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).expect("SIGSTOP");
+    }
+
+    /// Tries what SELinux may deny, of files: answers the errno, or 0.
+    pub fn attempt(&self, attempt: Attempt) -> i32 {
+        self.count(Ask::Attempt(attempt)) as i32
     }
 
     /// Holds memory beside its buffers: answers the handle, or the pid.

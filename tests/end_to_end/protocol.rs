@@ -454,6 +454,8 @@ pub enum Ask {
     Payload(Payloads),
     /// Regions whose contents may go.
     Purge(Purge),
+    /// Do what SELinux may deny.
+    Attempt(Attempt),
 }
 
 /// What the client answers.
@@ -845,4 +847,28 @@ pub struct Cached {
     pub unkept: u64,
     /// Values that were not what they should be.
     pub wrong: u64,
+}
+
+/// To read, or to write too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Access {
+    /// To read only.
+    Read,
+    /// To read and to write.
+    Write,
+}
+
+/// What a test of SELinux asks to be tried, once; of files the answer is the errno, or 0.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Attempt {
+    /// Find the allocator.
+    Find,
+    /// Register an allocator.
+    Register,
+    /// Open a file.
+    Open(String, Access),
+    /// Open once more what somebody passed on.
+    OpenAgain(Handle, Access),
+    /// Map what somebody passed on.
+    Map(Handle, Access),
 }

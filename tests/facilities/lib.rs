@@ -72,11 +72,13 @@ pub enum Facility {
     OwnMachine,
     /// A C compiler, `cc`.
     CCompiler,
+    /// SELinux with the allocator's policy, enforcing: every process in a domain of its own.
+    SelinuxPolicy,
 }
 
 impl Facility {
     /// All of them.
-    pub const ALL: [Facility; 17] = [
+    pub const ALL: [Facility; 18] = [
         Facility::Binder,
         Facility::DmaHeapSystem,
         Facility::Cma,
@@ -94,6 +96,7 @@ impl Facility {
         Facility::Seccomp,
         Facility::OwnMachine,
         Facility::CCompiler,
+        Facility::SelinuxPolicy,
     ];
 
     /// Its name in [`WITHOUT`] and in reports.
@@ -116,6 +119,7 @@ impl Facility {
             Facility::Seccomp => "seccomp",
             Facility::OwnMachine => "own-machine",
             Facility::CCompiler => "c-compiler",
+            Facility::SelinuxPolicy => "selinux-policy",
         }
     }
 

@@ -48,6 +48,12 @@ pub fn is_here(facility: Facility) -> bool {
             let path = std::env::var_os("PATH").unwrap_or_default();
             std::env::split_paths(&path).any(|folder| folder.join("cc").is_file())
         }
+        // The class is in Android's policies, and in ours, and in no distribution's.
+        Facility::SelinuxPolicy => {
+            let enforcing = fs::read_to_string("/sys/fs/selinux/enforce");
+            enforcing.is_ok_and(|text| text.trim() == "1")
+                && exists("/sys/fs/selinux/class/service_manager")
+        }
     }
 }
 

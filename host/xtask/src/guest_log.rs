@@ -6,9 +6,10 @@
 
 use std::fmt::Write as _;
 
+use berth_selinux::denials;
+
 /// What in a kernel log means that something went wrong, whatever the command's exit code says.
-const ALARMS: &[&str] =
-    &["BUG:", "WARNING:", "Oops", "avc:  denied", "Out of memory", "Kernel panic"];
+const ALARMS: &[&str] = &["BUG:", "WARNING:", "Oops", "Out of memory", "Kernel panic"];
 
 /// What starts a section of the guest's log.
 const HEADING: &str = "=== ";
@@ -16,11 +17,12 @@ const HEADING: &str = "=== ";
 /// The lines of the kernel's log, and of the console, that nobody expected.
 pub fn alarms(guest_log: &str, console: &str) -> Vec<String> {
     let kernel = section(guest_log, "kernel");
+    let lines = || kernel.lines().chain(console.lines()).map(str::trim_end);
+    let alarms = lines().filter(|line| ALARMS.iter().any(|alarm| line.contains(alarm)));
     let mut found: Vec<String> = Vec::new();
-    for line in kernel.lines().chain(console.lines()) {
-        let line = line.trim_end();
+    for line in alarms.chain(denials::unexpected(lines())) {
         // The console repeats what is in the log.
-        if ALARMS.iter().any(|alarm| line.contains(alarm)) && !found.iter().any(|f| f == line) {
+        if !found.iter().any(|f| f == line) {
             found.push(line.to_owned());
         }
     }

@@ -24,6 +24,18 @@ pub const SERVICE: &str = "/vendor/bin/hw/vendor.berth.allocator-service";
 /// Where the service manager's policy is in the guest.
 pub const POLICY: &str = "/etc/rsbinder/hub.d";
 
+/// Where a device has the service's policy file, in the guest.
+pub const POLICY_FILE: &str = "/vendor/etc/berth/allocator.policy";
+
+/// The folder of that file.
+pub fn policy_folder() -> &'static str {
+    POLICY_FILE.rsplit_once('/').map_or(POLICY_FILE, |(folder, _)| folder)
+}
+
+/// Folders that there are although nothing is in them.
+const FOLDERS: &[&str] =
+    &["/dev", "/proc", "/sys", "/data/vendor/berth", "/tmp", "/var/log", "/vendor/bin/hw"];
+
 /// What the guest's first process starts before the command.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Start {
@@ -101,7 +113,7 @@ pub fn base(cache: &Cache, lane: &str, kernel: &Built) -> Result<PathBuf> {
     let entry = cache.entry(&format!("image-{lane}"), &inputs, |into| {
         let step = Step::start(format!("making the guest's base image for lane {lane}"));
         let mut archive = Archive::default();
-        for folder in ["/dev", "/proc", "/sys", "/data", "/tmp", "/var/log", "/vendor/bin/hw"] {
+        for folder in FOLDERS {
             archive.folder(folder);
         }
         archive.device("/dev/console", 5, 1);
@@ -130,14 +142,19 @@ pub fn base(cache: &Cache, lane: &str, kernel: &Built) -> Result<PathBuf> {
     Ok(entry.join("base.cpio"))
 }
 
-/// Writes base and payload as one image.
-pub fn compose(base: &Path, payload: &Payload, into: &mut File) -> Result<()> {
+/// Writes base and payload as one image, with further files that every run of the lane has.
+pub fn compose(
+    base: &Path,
+    payload: &Payload,
+    further: &[(String, PathBuf)],
+    into: &mut File,
+) -> Result<()> {
     let mut archive = Archive::default();
     archive.text("/etc/berth/plan", &plan(payload), 0o644);
     if let Command::Script(script) = &payload.command {
         archive.text("/etc/berth/command", &format!("{script}\n"), 0o644);
     }
-    for (path, source) in &payload.files {
+    for (path, source) in further.iter().chain(&payload.files) {
         archive.tree(path, source)?;
     }
     for (path, target) in &payload.links {

@@ -40,6 +40,8 @@ pub struct Machine {
     pub processors: u32,
     /// What is appended to the kernel's command line.
     pub command_line: &'static str,
+    /// Whether SELinux enforces the allocator's policy there.
+    pub selinux: bool,
     /// What its kernel lacks; everything else is there. The tests hold the kernel to both. What
     /// this machine's own kernel lacks is found out by looking instead.
     pub without: &'static [Facility],
@@ -78,6 +80,20 @@ pub struct Own {
     pub config: &'static str,
 }
 
+/// Debian trixie's kernel.
+const TRIXIE: Stock = Stock {
+    suite: "trixie",
+    package: "linux-image-amd64",
+    prefix: "linux-image-6",
+    modules: &[
+        "drivers/android/binder_linux",
+        "drivers/gpu/drm/drm",
+        "drivers/gpu/drm/drm_kms_helper",
+        "drivers/gpu/drm/drm_shmem_helper",
+        "drivers/gpu/drm/vgem/vgem",
+    ],
+};
+
 /// Every lane there is.
 pub const LANES: &[Lane] = &[
     Lane {
@@ -91,21 +107,11 @@ pub const LANES: &[Lane] = &[
         about: "Debian trixie's stock 6.12 in a VM, kernel Binder",
         by_default: true,
         kind: Kind::Vm(Machine {
-            kernel: Kernel::Stock(Stock {
-                suite: "trixie",
-                package: "linux-image-amd64",
-                prefix: "linux-image-6",
-                modules: &[
-                    "drivers/android/binder_linux",
-                    "drivers/gpu/drm/drm",
-                    "drivers/gpu/drm/drm_kms_helper",
-                    "drivers/gpu/drm/drm_shmem_helper",
-                    "drivers/gpu/drm/vgem/vgem",
-                ],
-            }),
+            kernel: Kernel::Stock(TRIXIE),
             memory_mib: 512,
             processors: 1,
             command_line: "",
+            selinux: false,
             without: &[
                 Facility::CCompiler,
                 Facility::Cma,
@@ -113,6 +119,7 @@ pub const LANES: &[Lane] = &[
                 Facility::Ashmem,
                 Facility::Vkms,
                 Facility::SwSync,
+                Facility::SelinuxPolicy,
             ],
         }),
     },
@@ -129,6 +136,7 @@ pub const LANES: &[Lane] = &[
             memory_mib: 512,
             processors: 1,
             command_line: "",
+            selinux: false,
             without: &[
                 Facility::CCompiler,
                 Facility::Vgem,
@@ -137,6 +145,27 @@ pub const LANES: &[Lane] = &[
                 Facility::HugePages,
                 Facility::Tracing,
                 Facility::Seccomp,
+                Facility::SelinuxPolicy,
+            ],
+        }),
+    },
+    Lane {
+        name: "selinux",
+        about: "the modern lane's kernel, SELinux enforcing: each process in its domain",
+        by_default: true,
+        kind: Kind::Vm(Machine {
+            kernel: Kernel::Stock(TRIXIE),
+            memory_mib: 512,
+            processors: 1,
+            command_line: "security=selinux",
+            selinux: true,
+            without: &[
+                Facility::CCompiler,
+                Facility::Cma,
+                Facility::Ion,
+                Facility::Ashmem,
+                Facility::Vkms,
+                Facility::SwSync,
             ],
         }),
     },
@@ -153,6 +182,7 @@ pub const LANES: &[Lane] = &[
             memory_mib: 512,
             processors: 1,
             command_line: "",
+            selinux: false,
             without: &[
                 Facility::CCompiler,
                 Facility::Ion,
@@ -160,6 +190,7 @@ pub const LANES: &[Lane] = &[
                 Facility::HugePages,
                 Facility::Tracing,
                 Facility::Seccomp,
+                Facility::SelinuxPolicy,
             ],
         }),
     },

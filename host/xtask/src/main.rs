@@ -31,6 +31,7 @@ mod process;
 mod progress;
 mod qemu;
 mod report;
+mod selinux;
 mod stages;
 mod suite;
 mod tools;

@@ -17,7 +17,7 @@ use crate::image::{self, Command, Payload, Start};
 use crate::lane::{Kind, Lane};
 use crate::qemu::{self, Boot, Sink};
 use crate::workspace::{self, Executable, GUEST_TARGET};
-use crate::{guest_log, kernel, machine};
+use crate::{guest_log, kernel, machine, selinux};
 
 /// The packages that a VM needs.
 const PACKAGES: &[&str] = &["qemu-system-x86", "xz-utils", "zstd"];
@@ -101,6 +101,7 @@ pub struct Prepared {
     lane: Lane,
     vmlinux: PathBuf,
     base: PathBuf,
+    selinux: Option<selinux::Files>,
 }
 
 impl Prepared {
@@ -117,7 +118,8 @@ impl Prepared {
         let cache = Cache::open()?;
         let kernel = kernel::ensure(&cache, &vm.kernel)?;
         let base = image::base(&cache, lane.name, &kernel)?;
-        Ok(Self { lane, vmlinux: kernel.vmlinux(), base })
+        let selinux = vm.selinux.then(selinux::Files::prepare).transpose()?;
+        Ok(Self { lane, vmlinux: kernel.vmlinux(), base, selinux })
     }
 
     /// Boots, runs, and answers the exit code. What the run means is said on standard error.
@@ -133,7 +135,8 @@ impl Prepared {
         };
         // Without a name, so that no end of ours leaves it behind; QEMU finds it by our descriptor.
         let mut file = tempfile::tempfile().context("cannot make a file for the guest's image")?;
-        image::compose(&self.base, payload, &mut file)?;
+        let further = self.selinux.as_ref().map_or([].as_slice(), selinux::Files::files);
+        image::compose(&self.base, payload, further, &mut file)?;
         let image = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
         let boot = Boot {
             lane: self.lane.name,

@@ -3,7 +3,7 @@
 
 //! The HAL dies and is started again, as init would.
 
-use crate::harness::{service, Client, Device};
+use crate::harness::{Client, Device};
 use crate::protocol::{Answer, Ask, Forgery, Handle, Restart, Restored};
 
 impl Device {
@@ -16,8 +16,7 @@ impl Device {
 
     /// Starts the service that follows one that was killed.
     pub fn start_service(&self) {
-        let mut command = service(&self.programs, &self.transport);
-        *self.service.borrow_mut() = command.spawn().expect("the HAL");
+        *self.service.borrow_mut() = self.stage.service().spawn().expect("the HAL");
     }
 
     /// Kills the service and starts the one that follows it.

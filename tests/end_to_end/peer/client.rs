@@ -19,7 +19,7 @@ use berth_client::{
 };
 use berth_end_to_end::pools::AskPool;
 use berth_end_to_end::protocol::{
-    Answer, Ask, Capabilities, Figures, Forgery, Handle, Held, Purge, Restart,
+    Answer, Ask, Attempt, Capabilities, Figures, Forgery, Handle, Held, Purge, Restart,
 };
 use berth_kernel::mapping::{Mapping, ReadOnly};
 use berth_kernel::thread_priority::lower_priority_of_this_thread;
@@ -35,7 +35,7 @@ use crate::purgeable::Purging;
 use crate::restart::{self, news, News, Tell};
 use crate::storm::Stormer;
 use crate::sweep::sweep;
-use crate::{churn, kernel, pools, wire};
+use crate::{attempt, churn, kernel, pools, wire};
 
 /// How long the service may take to come up.
 const FINDING: Duration = Duration::from_secs(30);
@@ -403,7 +403,20 @@ impl Client {
             }
             Ask::Purge(ask) => self.purging.answer(ask)?,
             Ask::Hold(ask) => Answer::Count(self.holder.answer(ask, &self.buffers)? as usize),
+            Ask::Attempt(ask) => self.attempt(ask)?,
         })
+    }
+
+    fn attempt(&self, ask: Attempt) -> Result<Answer> {
+        let fd = |handle| self.holder.descriptor(handle, &self.buffers);
+        let errno = match ask {
+            Attempt::Find => return attempt::find().map(|()| Answer::Done),
+            Attempt::Register => return attempt::register().map(|()| Answer::Done),
+            Attempt::Open(path, access) => attempt::open_file(&path, access),
+            Attempt::OpenAgain(handle, access) => attempt::open_again(fd(handle)?, access),
+            Attempt::Map(handle, access) => attempt::map(fd(handle)?, access)?,
+        };
+        Ok(Answer::Count(usize::try_from(errno)?))
     }
 
     fn open(&mut self, options: SessionOptions) -> Result<()> {

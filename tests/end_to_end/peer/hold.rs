@@ -85,7 +85,8 @@ impl Holder {
         }
     }
 
-    fn descriptor<'held>(
+    /// What a handle is of: a buffer, or something held.
+    pub fn descriptor<'held>(
         &'held self,
         handle: Handle,
         buffers: &'held HashMap<Handle, Buffer>,

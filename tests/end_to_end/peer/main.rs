@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+mod attempt;
 mod bare;
 mod churn;
 mod client;
