@@ -86,7 +86,7 @@ fn the_dump_helps_and_knows_what_it_does_not_know() {
 #[test]
 fn an_application_may_not_dump() {
     let device = Device::start();
-    let client = device.client(APP);
+    let client = device.shell_client(APP);
     client.open("secret project").unwrap();
     client.begin(&Ask::Dump(Vec::new()));
     assert_refused(&client);
@@ -103,7 +103,7 @@ fn assert_refused(client: &Client) {
 fn applications_that_ask_for_dumps_and_do_not_read_hold_nobody() {
     let device = Device::start();
     // More than the service has threads.
-    let clients: Vec<_> = (0..12).map(|_| device.client(APP)).collect();
+    let clients: Vec<_> = (0..12).map(|_| device.shell_client(APP)).collect();
     for client in &clients {
         client.begin(&Ask::DumpIntoFullPipe);
     }

@@ -28,6 +28,7 @@ mod refusals;
 mod regions;
 mod restart;
 mod second_driver;
+mod selinux;
 mod sharing;
 mod storm;
 mod trace;
