@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -66,6 +66,23 @@ impl Memfd {
     /// Only its owner's uid can open it anew: a process of another uid that was given a read-only
     /// descriptor cannot turn it writable through `/proc`.
     pub fn create(name: &str, bytes: u64) -> Result<Memfd, KernelError> {
+        Memfd::make(name, bytes, |fd| fchmod(fd, Mode::S_IRUSR | Mode::S_IWUSR))
+    }
+
+    /// The same for memory that is sealed against writing before anybody else gets a descriptor of
+    /// it: who has one may open it anew, by which nothing is won.
+    ///
+    /// It takes no right but to read, write and map. Android's domains have those on their own memfds
+    /// and not `setattr`, which a mode takes (`tmpfs_domain` of AOSP's `te_macros`).
+    pub fn create_to_seal(name: &str, bytes: u64) -> Result<Memfd, KernelError> {
+        Memfd::make(name, bytes, |_| Ok(()))
+    }
+
+    fn make(
+        name: &str,
+        bytes: u64,
+        guard: impl FnOnce(RawFd) -> nix::Result<()>,
+    ) -> Result<Memfd, KernelError> {
         let refuse = |errno| KernelError::new(format!("memfd {name:?} of {bytes} bytes"), errno);
         let length = i64::try_from(bytes).map_err(|_| refuse(Errno::EFBIG))?;
         let flags = MemFdCreateFlag::MFD_CLOEXEC | MemFdCreateFlag::MFD_ALLOW_SEALING;
@@ -75,7 +92,7 @@ impl Memfd {
         });
         let fd = made.and_then(|made| made).map_err(refuse)?;
         ftruncate(&fd, length).map_err(refuse)?;
-        fchmod(fd.as_raw_fd(), Mode::S_IRUSR | Mode::S_IWUSR).map_err(refuse)?;
+        guard(fd.as_raw_fd()).map_err(refuse)?;
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
         fcntl(fd.as_raw_fd(), FcntlArg::F_ADD_SEALS(seals)).map_err(refuse)?;
         Ok(Memfd::new(fd, false))
@@ -382,14 +399,16 @@ mod tests {
 
     #[test]
     fn a_memfd_has_the_size_asked_for_and_keeps_it() {
-        let memfd = Memfd::create("fixed", 10_000).unwrap();
-        assert_eq!(identity::size(memfd.as_fd()).unwrap(), 10_000);
-        assert_eq!(ftruncate(&memfd, 4096), Err(Errno::EPERM));
-        assert_eq!(ftruncate(&memfd, 20_000), Err(Errno::EPERM));
-        let sealed = seals(memfd.as_fd()).unwrap();
-        assert!(sealed.contains(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW));
-        assert!(!sealed.contains(SealFlag::F_SEAL_WRITE), "nobody asked for this seal");
-        assert!(!sealed.contains(SealFlag::F_SEAL_SEAL), "nobody asked for this seal");
+        for create in [Memfd::create, Memfd::create_to_seal] {
+            let memfd = create("fixed", 10_000).unwrap();
+            assert_eq!(identity::size(memfd.as_fd()).unwrap(), 10_000);
+            assert_eq!(ftruncate(&memfd, 4096), Err(Errno::EPERM));
+            assert_eq!(ftruncate(&memfd, 20_000), Err(Errno::EPERM));
+            let sealed = seals(memfd.as_fd()).unwrap();
+            assert!(sealed.contains(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW));
+            assert!(!sealed.contains(SealFlag::F_SEAL_WRITE), "nobody asked for this seal");
+            assert!(!sealed.contains(SealFlag::F_SEAL_SEAL), "nobody asked for this seal");
+        }
     }
 
     #[test]

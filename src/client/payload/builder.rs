@@ -142,7 +142,7 @@ impl PayloadBuilder {
     pub fn with_capacity(bytes: u64) -> Result<PayloadBuilder, Error> {
         let into = match usize::try_from(bytes) {
             Ok(few) if few <= INLINE_BYTES => Into::Inline(Vec::with_capacity(few)),
-            _ => Into::Region(Memfd::create(NAME, bytes)?),
+            _ => Into::Region(Memfd::create_to_seal(NAME, bytes)?),
         };
         Ok(PayloadBuilder { into, written: 0, capacity: bytes })
     }
@@ -171,7 +171,7 @@ impl PayloadBuilder {
         let small = match &self.into {
             Into::Region(_) => None,
             Into::Inline(inline) => {
-                let memfd = Memfd::create(NAME, self.capacity.max(1))?;
+                let memfd = Memfd::create_to_seal(NAME, self.capacity.max(1))?;
                 memfd.write_at(0, inline)?;
                 Some(memfd)
             }

@@ -122,7 +122,7 @@ impl PayloadSender {
 impl Region {
     fn new(name: &str, capacity: u64) -> Result<Region, Error> {
         let bytes = capacity.max(1).checked_next_multiple_of(page_size()).unwrap_or(capacity);
-        let memfd = Memfd::create(name, bytes)?;
+        let memfd = Memfd::create_to_seal(name, bytes)?;
         let mapping = Mapping::new(memfd.as_fd(), bytes)?;
         // From here on the mapping is the only way to write. Before Linux 5.1 there are others.
         match memfd.seal_future_writes() {

@@ -290,10 +290,10 @@ fn untrue(lie: Lie, session: Option<&Session>) -> Result<PayloadParcel> {
             fcntl(fd.as_raw_fd(), FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK))?;
             (fd, 0, 100_000)
         }
-        Lie::Length => (Memfd::create("short", 100_000)?.into(), 1, 100_000),
-        Lie::Negative => (Memfd::create("negative", 100_000)?.into(), -1, 10),
+        Lie::Length => (Memfd::create_to_seal("short", 100_000)?.into(), 1, 100_000),
+        Lie::Negative => (Memfd::create_to_seal("negative", 100_000)?.into(), -1, 10),
         Lie::Sparse => {
-            let memfd = Memfd::create("sparse", 1 << 40)?;
+            let memfd = Memfd::create_to_seal("sparse", 1 << 40)?;
             memfd.freeze()?;
             (memfd.into(), 0, 1 << 40)
         }
