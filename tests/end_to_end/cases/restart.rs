@@ -4,10 +4,12 @@
 //! The service dies, and one that follows is given everything back by those who hold it.
 
 use berth_end_to_end::facilities::{missing, Facility};
-use berth_end_to_end::harness::{Device, APP, OTHER_APP, THIRD_APP};
-use berth_end_to_end::protocol::{Answer, Ask, Descriptor, Forgery, Restored};
+use berth_end_to_end::harness::{Client, Device, APP, OTHER_APP, THIRD_APP};
+use berth_end_to_end::protocol::{Answer, Ask, Descriptor, Forgery, Handle, Restart, Restored};
+use berth_selinux::denials::Watch;
 
 use crate::flag::{READ_ONLY_VIEW, REVOKE_ON_DEATH};
+use crate::selinux::denied;
 use crate::{code, format};
 
 /// Each kind of memory that there is anywhere.
@@ -201,6 +203,31 @@ fn memory_whose_owner_died_with_the_service_is_charged_to_who_holds_it() {
     device.await_figures("it is given back", |now| (now.buffers, now.lingering) == (0, 0));
 }
 
+/// A buffer presented with a descriptor that the client made itself is refused by this error. Where
+/// SELinux enforces, the service has nothing to refuse: it may use no descriptor of a client's, so the
+/// kernel ends the call that carries one; and a client may not give a memfd the mode of a region.
+fn refuses_its_own(
+    client: &Client,
+    handle: Handle,
+    forgery: Forgery,
+    expected: i32,
+    enforced: &mut Option<Watch>,
+) {
+    let Some(watch) = enforced else {
+        assert_eq!(client.forge(handle, forgery.clone()), expected, "{forgery:?}");
+        return;
+    };
+    let (why, denial) = match forgery {
+        Forgery::Lookalike => {
+            ("Permission denied", "berth_client berth_client_tmpfs:file { setattr }")
+        }
+        _ => ("FailedTransaction", "hal_berth_allocator_default berth_client:fd { use }"),
+    };
+    let said = client.fails(Ask::Restart(Restart::Forge(handle, forgery.clone())));
+    assert!(said.contains(why), "{forgery:?}: {said}");
+    assert_eq!(denied(watch), [denial], "{forgery:?}");
+}
+
 #[test]
 fn memory_that_comes_back_when_it_was_given_up_is_in_the_books_once() {
     // Of other memory nothing tells who holds it.
@@ -239,17 +266,20 @@ fn what_a_hostile_client_presents_is_refused_by_its_own_error_and_leaves_nothing
     let theirs = taker.acquire(owner.share(ours.handle, OTHER_APP)).unwrap();
     device.restart_service();
     device.figures();
+    let mut enforced = Facility::SelinuxPolicy.is_here().then(|| Watch::begin().unwrap());
     // Both have a connection to the new service from here on.
-    assert_eq!(owner.forge(ours.handle, Forgery::Socket), code::NOT_THE_MEMORY);
-    assert_eq!(taker.forge(theirs.handle, Forgery::Socket), code::BAD_RECEIPT);
+    for (client, handle, expected) in
+        [(&owner, ours.handle, code::NOT_THE_MEMORY), (&taker, theirs.handle, code::BAD_RECEIPT)]
+    {
+        refuses_its_own(client, handle, Forgery::Socket, expected, &mut enforced);
+    }
     device.await_figures("their sessions end", |now| now.sessions == 0);
     let descriptors = device.service_descriptors();
+    for forgery in [Forgery::Socket, Forgery::Folder, Forgery::Pipe, Forgery::Lookalike] {
+        refuses_its_own(&owner, ours.handle, forgery, code::NOT_THE_MEMORY, &mut enforced);
+    }
     for (forgery, expected) in [
         (Forgery::Other(other.handle), code::NOT_THE_MEMORY),
-        (Forgery::Socket, code::NOT_THE_MEMORY),
-        (Forgery::Folder, code::NOT_THE_MEMORY),
-        (Forgery::Pipe, code::NOT_THE_MEMORY),
-        (Forgery::Lookalike, code::NOT_THE_MEMORY),
         (Forgery::Other(reader.handle), code::NOT_THE_MEMORY),
         (Forgery::Id(other.info.id), code::BAD_RECEIPT),
         (Forgery::Id(i64::MAX), code::BAD_RECEIPT),
@@ -265,7 +295,7 @@ fn what_a_hostile_client_presents_is_refused_by_its_own_error_and_leaves_nothing
     for forgery in [Forgery::Owned, words, Forgery::None] {
         assert_eq!(taker.forge(theirs.handle, forgery.clone()), code::BAD_RECEIPT, "{forgery:?}");
     }
-    assert_eq!((device.figures().buffers, device.figures().sessions), (0, 0));
+    device.await_figures("nothing is left", |now| (now.sessions, now.buffers) == (0, 0));
     device.await_descriptors(descriptors);
     assert_eq!(owner.forge(ours.handle, Forgery::None), 0, "the true one is taken");
     device.await_figures("the session ends", |now| (now.sessions, now.buffers) == (0, 0));

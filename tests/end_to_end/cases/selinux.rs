@@ -24,7 +24,7 @@ const READER: &str = "u:r:region_reader:s0";
 const EACCES: i32 = 13;
 
 /// What was denied since a watch was last asked, as the rules that would have allowed it.
-fn denied(watch: &mut Watch) -> Vec<String> {
+pub fn denied(watch: &mut Watch) -> Vec<String> {
     watch.expect().expect("the kernel's log").iter().map(ToString::to_string).collect()
 }
 
