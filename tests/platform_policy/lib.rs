@@ -200,10 +200,10 @@ mod tests {
                 format!("binder_call(untrusted_app, {server})"),
                 "allow untrusted_app hal_berth_allocator_default:binder { call transfer }",
             ),
-            // Nor does it open heaps; the service has them of its kind only.
+            // The core domain's heaps are the system's; the service has them of its kind only.
             (
-                "allow untrusted_app dmabuf_system_heap_device:chr_file r_file_perms;".to_owned(),
-                "allow untrusted_app dmabuf_system_heap_device:chr_file { open }",
+                "allow untrusted_app dmabuf_heap_device:chr_file r_file_perms;".to_owned(),
+                "allow untrusted_app dmabuf_heap_device:chr_file { open }",
             ),
             (
                 "allow su dmabuf_heap_device:chr_file open;".to_owned(),

@@ -12,6 +12,8 @@ use berth_end_to_end::harness::{Client, Device, APP, OTHER_APP, ROOT_SHELL, SYST
 use berth_end_to_end::protocol::{Access, Ask, Attempt, Descriptor, Handle, Hold};
 use berth_selinux::denials::Watch;
 
+/// A client.
+const CLIENT: &str = "u:r:berth_client:s0";
 /// A vendor domain that has nothing to do with the allocator.
 const STRANGER: &str = "u:r:stranger:s0";
 /// The shell of adb.
@@ -60,7 +62,7 @@ fn every_process_is_in_its_domain() {
     let others = [STRANGER, SHELL, UNTRUSTED_APP, READER];
     let mut clients: Vec<_> =
         others.into_iter().map(|context| (device.client_in(context, APP), context)).collect();
-    clients.push((device.client(APP), "u:r:berth_client:s0"));
+    clients.push((device.client(APP), CLIENT));
     clients.push((device.client(0), ROOT_SHELL));
     for (client, context) in clients {
         // It has become what it is when it answers.
@@ -132,17 +134,19 @@ fn nobody_but_the_service_opens_what_gives_memory() {
     }
     let device = Device::start();
     let mut watch = Watch::begin().unwrap();
-    for (node, label) in [
-        ("/dev/dma_heap/system", "dmabuf_system_heap_device"),
-        ("/dev/udmabuf", "berth_udmabuf_device"),
+    let (heap, udmabuf) = ("dmabuf_system_heap_device", "berth_udmabuf_device");
+    // AOSP lets applications open the system heap.
+    for (context, name, node, label) in [
+        (STRANGER, "stranger", "/dev/dma_heap/system", heap),
+        (CLIENT, "berth_client", "/dev/dma_heap/system", heap),
+        (STRANGER, "stranger", "/dev/udmabuf", udmabuf),
+        (CLIENT, "berth_client", "/dev/udmabuf", udmabuf),
+        (UNTRUSTED_APP, "untrusted_app", "/dev/udmabuf", udmabuf),
     ] {
         // Under the uid that their modes let in.
-        let app = device.client_in(UNTRUSTED_APP, SYSTEM);
-        assert_eq!(app.attempt(Attempt::Open(node.to_owned(), Access::Read)), EACCES, "{node}");
-        assert_eq!(denied(&mut watch), [format!("untrusted_app {label}:chr_file {{ read }}")]);
-        let client = device.client(SYSTEM);
-        assert_eq!(client.attempt(Attempt::Open(node.to_owned(), Access::Read)), EACCES, "{node}");
-        assert_eq!(denied(&mut watch), [format!("berth_client {label}:chr_file {{ read }}")]);
+        let process = device.client_in(context, SYSTEM);
+        assert_eq!(process.attempt(Attempt::Open(node.to_owned(), Access::Read)), EACCES, "{node}");
+        assert_eq!(denied(&mut watch), [format!("{name} {label}:chr_file {{ read }}")]);
     }
 }
 
