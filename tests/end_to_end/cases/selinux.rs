@@ -9,7 +9,7 @@ use std::fs;
 
 use berth_end_to_end::facilities::{missing, Facility};
 use berth_end_to_end::harness::{Client, Device, APP, OTHER_APP, ROOT_SHELL, SYSTEM};
-use berth_end_to_end::protocol::{Access, Ask, Attempt, Descriptor, Handle, Hold};
+use berth_end_to_end::protocol::{Access, Ask, Attempt, Descriptor, Handle, Hold, Payloads, Road};
 use berth_selinux::denials::Watch;
 
 /// A client.
@@ -22,6 +22,9 @@ const SHELL: &str = "u:r:shell:s0";
 const UNTRUSTED_APP: &str = "u:r:untrusted_app:s0";
 /// Who reads regions, and is no client.
 const READER: &str = "u:r:region_reader:s0";
+
+/// Who sends payloads, and is no client.
+const PAYLOAD_SENDER: &str = "u:r:payload_sender:s0";
 
 const EACCES: i32 = 13;
 
@@ -195,6 +198,28 @@ fn no_client_opens_a_region_anew_whatever_its_uid_is() {
         let rule = "berth_client hal_berth_allocator_default_tmpfs:file { open }";
         assert_eq!(denied(&mut watch), [rule]);
     }
+}
+
+#[test]
+fn payloads_in_a_senders_own_memory_need_nothing_of_the_allocator() {
+    if missing(Facility::SelinuxPolicy) {
+        return;
+    }
+    let device = Device::start();
+    let receiver = device.client(SYSTEM);
+    receiver.serve_payloads();
+    let sender = device.client_in(PAYLOAD_SENDER, APP);
+    let mut watch = Watch::begin().unwrap();
+    let sum = sender.payload(Payloads::Sum(100_000));
+    for (road, kind) in [(Road::Bytes, "frozen"), (Road::Again, "live"), (Road::Again, "live")] {
+        let received = sender.payload(Payloads::Send(road, 100_000));
+        assert_eq!(received, format!("{kind} {sum}"), "{road:?}");
+    }
+    assert_eq!(denied(&mut watch), [""; 0]);
+    // What the service allocates is for clients.
+    sender.fails(Ask::Attempt(Attempt::Find));
+    let rule = "payload_sender hal_berth_allocator_service:service_manager { find }";
+    assert_eq!(denied(&mut watch), [rule]);
 }
 
 #[test]
