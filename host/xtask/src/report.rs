@@ -41,6 +41,11 @@ impl Tally {
         Self { failed: 1, notes: vec![reason], ..Self::default() }
     }
 
+    /// A stage that is not for this lane, and why.
+    pub fn left_out(reason: &str) -> Self {
+        Self { notes: vec![format!("left out: {reason}")], ..Self::default() }
+    }
+
     /// A stage of test programs: what they reported, whether all of them succeeded, how many
     /// results there had to be if that is known, and whether a filter may have left nothing to run.
     pub fn tests(sum: Summary, success: bool, programs: Option<usize>, filtered: bool) -> Self {
@@ -77,6 +82,15 @@ impl Tally {
 
     fn ran(&self) -> usize {
         self.passed + self.failed + self.not_served
+    }
+
+    /// In a word.
+    pub fn result(&self) -> &'static str {
+        match (self.failed, self.ran()) {
+            (0, 0) => "nothing ran",
+            (0, _) => "ok",
+            _ => "FAILED",
+        }
     }
 }
 
@@ -129,7 +143,7 @@ impl Report {
         let rows = self.stages.iter().map(|Stage { name, tally, elapsed, .. }| {
             [
                 name.clone(),
-                if tally.failed == 0 { "ok" } else { "FAILED" }.to_owned(),
+                tally.result().to_owned(),
                 tally.passed.to_string(),
                 tally.failed.to_string(),
                 tally.not_served.to_string(),
@@ -202,6 +216,17 @@ mod tests {
         assert_eq!(counts(Tally::tests(sum(3, 0, 0, 1), false, Some(1), false)), (3, 1));
         assert_eq!(counts(Tally::tests(sum(0, 0, 0, 1), true, Some(1), false)), (0, 1));
         assert_eq!(counts(Tally::tests(sum(0, 0, 0, 1), true, Some(1), true)), (0, 0));
+    }
+
+    #[test]
+    fn what_is_left_out_is_no_success() {
+        let mut report = Report::default();
+        report.add("lazy", None, Tally::left_out("no manager"), Duration::ZERO);
+        assert!(report.failed(), "nothing ran at all");
+        report.add("format", None, Tally::check(Ok(())), Duration::ZERO);
+        assert!(!report.failed());
+        let text = report.text();
+        assert!(text.contains("nothing ran") && text.contains("lazy: left out: no manager\n"));
     }
 
     #[test]
