@@ -25,6 +25,7 @@ const PLATFORM_NAMES: &[&str] = &[
     "fs_type",
     "hal_service_type",
     "ion_device",
+    "mlstrustedobject",
     "proc_meminfo",
     "proc_pressure_mem",
     "protected_service",

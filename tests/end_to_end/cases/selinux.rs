@@ -20,6 +20,8 @@ const STRANGER: &str = "u:r:stranger:s0";
 const SHELL: &str = "u:r:shell:s0";
 /// An application.
 const UNTRUSTED_APP: &str = "u:r:untrusted_app:s0";
+/// An application of the system's that is a client, with the categories of its user.
+const PLATFORM_APP: &str = "u:r:platform_app:s0:c1,c2";
 /// Who reads regions, and is no client.
 const READER: &str = "u:r:region_reader:s0";
 
@@ -181,6 +183,24 @@ fn a_reader_reads_regions_and_never_writes_them() {
     let writer = device.client_in(READER, SYSTEM);
     fails_to_pass(&owner, region.handle, &writer);
     assert_eq!(denied(&mut watch), [format!("{tmpfs} {{ write }}")]);
+}
+
+#[test]
+fn an_application_with_categories_writes_the_regions_that_it_is_given() {
+    if missing(Facility::SelinuxPolicy) {
+        return;
+    }
+    let device = Device::start();
+    let mut watch = Watch::begin().unwrap();
+    let app = device.client_in(PLATFORM_APP, APP).with_session();
+    let friend = device.client(OTHER_APP).with_session();
+    let region = app.allocate_one(&Descriptor::region(8192));
+    app.fill(region.handle, 0, 8192, 1);
+    let taken = friend.acquire(app.share(region.handle, OTHER_APP)).unwrap();
+    assert!(friend.all_bytes_are(taken.handle, 1));
+    friend.fill(taken.handle, 0, 8192, 2);
+    assert!(app.all_bytes_are(region.handle, 2));
+    assert_eq!(denied(&mut watch), [""; 0]);
 }
 
 #[test]
