@@ -68,6 +68,15 @@ impl Module {
         self.own.entries.keys().map(String::as_str).collect()
     }
 
+    /// The versions in an `aidl_interface`'s `versions_with_info`.
+    pub fn versions(&self) -> BTreeSet<String> {
+        let version = |value: &Value| match value {
+            Value::Map(info) => text(info.get("version").expect("a version")),
+            other => panic!("{}: {other:?}", self.name()),
+        };
+        self.own.get_array("versions_with_info").into_iter().flatten().map(version).collect()
+    }
+
     /// Whether a backend of an `aidl_interface` says `enabled: true` (or false).
     pub fn backend(&self, name: &str) -> Option<bool> {
         let Some(Value::Map(backend)) = self.own.get_map("backend")?.get(name) else { return None };

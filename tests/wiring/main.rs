@@ -17,5 +17,6 @@ mod properties;
 mod readme;
 mod repository;
 mod soong;
+mod versions;
 mod vintf;
 mod vts;
