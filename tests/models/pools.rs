@@ -1,7 +1,7 @@
 // Copyright (C) 2026 The Berth Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Pools: one slot, two or three participants, and somebody who writes nonsense to the table.
+//! Pools: a slot or two, two or three participants, and somebody who writes nonsense to the table.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32 as Observed, AtomicU64 as Own, Ordering};
@@ -54,17 +54,17 @@ fn narrow() -> Narrow {
     Narrow(AtomicU32::new(0))
 }
 
-/// A pool of one slot, and what is in its buffer.
+/// A pool, of one slot where nothing else is said, and what is in the buffer of that.
 struct Pool {
-    slot: Wide,
+    slots: Vec<Wide>,
     tickets: Narrow,
     epoch: Narrow,
     alive: Narrow,
     /// By participant: its page, by offset.
     claims: Vec<BTreeMap<usize, Narrow>>,
     places: Vec<Narrow>,
-    /// By participant: the word by which it won the slot, which is its own affair.
-    won: Vec<Own>,
+    /// By participant and slot: the word by which it won the slot, which is its own affair.
+    won: Vec<Vec<Own>>,
     /// Whoever joins under a number that another had before.
     newcomer: Option<u32>,
     buffer: UnsafeCell<u32>,
@@ -76,27 +76,28 @@ struct Pool {
 #[allow(unsafe_code)]
 unsafe impl Sync for Pool {}
 
-/// Offsets of a page that one slot and one waiter in each line touch.
+/// Offsets of a page that two slots and one waiter in each line touch.
 fn offsets() -> impl Iterator<Item = usize> {
-    [0, 4, 64, 64 + 8 * 4].into_iter().chain((0..11).map(|word| 4096 + word * 4))
+    let record = |slot: usize| (0..11).map(move |word| 4096 + slot * 64 + word * 4);
+    [0, 4, 64, 64 + 8 * 4].into_iter().chain(record(0)).chain(record(1))
 }
 
 impl Pool {
     /// Participants, of whom the lower ones take part from the start.
     fn new(participants: usize, alive: u32) -> Arc<Pool> {
-        Arc::new(Pool::of(participants, alive))
+        Arc::new(Pool::of(1, participants, alive))
     }
 
-    fn of(participants: usize, alive: u32) -> Pool {
+    fn of(slots: usize, participants: usize, alive: u32) -> Pool {
         let page = || offsets().map(|offset| (offset, narrow())).collect();
         Pool {
-            slot: Wide(AtomicU64::new(0)),
+            slots: (0..slots).map(|_| Wide(AtomicU64::new(0))).collect(),
             tickets: narrow(),
             epoch: Narrow(AtomicU32::new(1)),
             alive: Narrow(AtomicU32::new(alive)),
             claims: (0..participants).map(|_| page()).collect(),
             places: (0..participants).map(|_| narrow()).collect(),
-            won: (0..participants).map(|_| Own::new(0)).collect(),
+            won: (0..participants).map(|_| (0..slots).map(|_| Own::new(0)).collect()).collect(),
             newcomer: None,
             buffer: UnsafeCell::new(0),
             holders: Observed::new(0),
@@ -144,14 +145,14 @@ impl Cells for View {
             epoch: self.pool.epoch.load(Ordering::Relaxed),
             closed: false,
             alive: self.pool.alive.load(Ordering::Relaxed),
-            present: 1,
+            present: (1 << self.pool.slots.len()) - 1,
             retiring: 0,
-            max_held: 1,
+            max_held: self.pool.slots.len() as u32,
         }
     }
 
-    fn slot(&self, _slot: u32) -> &Wide {
-        &self.pool.slot
+    fn slot(&self, slot: u32) -> &Wide {
+        &self.pool.slots[slot as usize]
     }
 
     fn tickets(&self) -> &Narrow {
@@ -174,8 +175,8 @@ impl Cells for View {
         &self.pool.places[self.me as usize]
     }
 
-    fn won(&self, _slot: u32) -> &Own {
-        &self.pool.won[self.me as usize]
+    fn won(&self, slot: u32) -> &Own {
+        &self.pool.won[self.me as usize][slot as usize]
     }
 }
 
@@ -256,6 +257,30 @@ fn a_frame_is_taken_once_with_its_bytes_and_what_is_said_of_it() {
 }
 
 #[test]
+fn the_frames_of_one_producer_are_taken_in_their_order() {
+    check(|| {
+        let pool = Arc::new(Pool::of(2, 2, 0b11));
+        let producer = pool.as_seen_by(0, 1);
+        assert!(producer.acquire() && producer.acquire());
+        let filling = thread::spawn(move || {
+            for (slot, sequence) in [(0, 0), (1, 1)] {
+                let said = Metadata { sequence, ..Metadata::default() };
+                Machine::new(&producer).submit(slot, Queue::First, &said).unwrap();
+            }
+        });
+        let consumer = pool.as_seen_by(1, 1);
+        let taken = Machine::new(&consumer).try_take(Queue::First, None).unwrap();
+        if let Some(frame) = taken {
+            assert_eq!(frame.metadata.sequence, 0, "the second before the first");
+        }
+        filling.join().unwrap();
+        let next = Machine::new(&consumer).try_take(Queue::First, None).unwrap();
+        let next = next.map(|frame| frame.metadata.sequence);
+        assert_eq!(next, Some(taken.map_or(0, |_| 1)), "none is lost");
+    });
+}
+
+#[test]
 fn two_never_hold_a_slot_that_a_third_says_is_free() {
     check(|| {
         let pool = Pool::new(3, 0b111);
@@ -272,7 +297,7 @@ fn two_never_hold_a_slot_that_a_third_says_is_free() {
         };
         let other = thread::spawn(work(1));
         let hostile = pool.clone();
-        let scribbling = thread::spawn(move || hostile.slot.store(0, Ordering::Relaxed));
+        let scribbling = thread::spawn(move || hostile.slots[0].store(0, Ordering::Relaxed));
         work(0)();
         other.join().unwrap();
         scribbling.join().unwrap();
@@ -282,14 +307,14 @@ fn two_never_hold_a_slot_that_a_third_says_is_free() {
 #[test]
 fn whoever_joins_and_whoever_does_not_know_it_never_hold_one_slot() {
     check(|| {
-        let pool = Arc::new(Pool { newcomer: Some(1), ..Pool::of(2, 0b01) });
+        let pool = Arc::new(Pool { newcomer: Some(1), ..Pool::of(1, 2, 0b01) });
         // The service seats a participant; the table says that the slot is free, whatever happens.
         let newcomer = pool.as_seen_by(1, 2);
         let joining = thread::spawn(move || {
             let pool = newcomer.pool.clone();
             pool.epoch.store(2, Ordering::SeqCst);
             pool.alive.store(0b11, Ordering::SeqCst);
-            pool.slot.store(0, Ordering::Relaxed);
+            pool.slots[0].store(0, Ordering::Relaxed);
             if newcomer.acquire() {
                 pool.enter();
                 thread::yield_now();
@@ -326,7 +351,7 @@ fn nobody_sleeps_while_there_is_a_slot_for_it() {
 #[test]
 fn a_newcomer_does_not_sleep_while_there_is_a_slot_for_it() {
     check(|| {
-        let pool = Arc::new(Pool { newcomer: Some(1), ..Pool::of(2, 0b01) });
+        let pool = Arc::new(Pool { newcomer: Some(1), ..Pool::of(1, 2, 0b01) });
         let resident = pool.as_seen_by(0, 1);
         assert!(resident.acquire());
         let releasing = thread::spawn(move || Machine::new(&resident).release(0).wake);
@@ -344,7 +369,7 @@ fn a_newcomer_does_not_sleep_while_there_is_a_slot_for_it() {
 #[test]
 fn a_newcomer_does_not_sleep_while_there_is_a_frame_for_it() {
     check(|| {
-        let pool = Arc::new(Pool { newcomer: Some(1), ..Pool::of(2, 0b01) });
+        let pool = Arc::new(Pool { newcomer: Some(1), ..Pool::of(1, 2, 0b01) });
         let resident = pool.as_seen_by(0, 1);
         assert!(resident.acquire());
         let submitting = thread::spawn(move || {

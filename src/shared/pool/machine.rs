@@ -241,16 +241,21 @@ impl<'cells, C: Cells> Machine<'cells, C> {
     pub fn try_take(&self, queue: Queue, turn: Option<&Turn>) -> Result<Option<Frame>, Halt> {
         let board = self.look()?;
         let ahead = self.ahead(Line::Filled(queue), turn, &board);
+        let mut seen = None;
         // Somebody may be faster with each: then the next one is the oldest.
-        for _ in 0..MAX_SLOTS {
-            let now = self.cells.tickets().load(Relaxed);
+        for _ in 0..2 * MAX_SLOTS {
             let frames = || bits(board.present).filter_map(|slot| self.frame(slot, queue));
             if ahead > 0 && frames().count() <= ahead {
                 return Ok(None);
             }
-            let oldest = frames().max_by_key(|(was, _)| now.wrapping_sub(was.ticket()));
+            let oldest = frames().reduce(|one, other| match other.0.is_older_than(one.0) {
+                true => other,
+                false => one,
+            });
             let Some((was, frame)) = oldest else { return Ok(None) };
-            if self.win(frame.slot, was)? {
+            // Slots are looked at one after the other, and of two frames the first may have come to
+            // one that was looked at before. Who has seen the second finds the first by looking again.
+            if seen.replace(was) == Some(was) && self.win(frame.slot, was)? {
                 return Ok(Some(frame));
             }
         }

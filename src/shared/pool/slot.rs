@@ -55,6 +55,11 @@ impl SlotWord {
         (self.0 >> TICKET_SHIFT) as u32
     }
 
+    /// Whether it was submitted before another. Tickets wrap; half of them are before any one.
+    pub fn is_older_than(self, other: SlotWord) -> bool {
+        (self.ticket().wrapping_sub(other.ticket()) as i32) < 0
+    }
+
     /// What tells this turn of the slot from earlier ones, and its queue from others: queue, generation
     /// and ticket.
     pub fn key(self) -> u64 {
@@ -101,6 +106,16 @@ mod tests {
         assert_eq!((held.state(), held.participant()), (SlotState::Held, 3));
         assert_eq!(held.ticket(), u32::MAX);
         assert_ne!(held.key(), filled.key());
+    }
+
+    #[test]
+    fn tickets_are_in_order_when_they_wrap() {
+        let submitted = |ticket| SlotWord(0).submitted(0, 0, ticket);
+        for (first, second) in [(0, 1), (7, 9), (u32::MAX, 0), (u32::MAX - 3, 4)] {
+            assert!(submitted(first).is_older_than(submitted(second)), "{first} {second}");
+            assert!(!submitted(second).is_older_than(submitted(first)), "{first} {second}");
+        }
+        assert!(!submitted(5).is_older_than(submitted(5)));
     }
 
     #[test]

@@ -102,6 +102,27 @@ fn frames_are_taken_in_the_order_of_their_submission_even_when_tickets_wrap() {
 
 #[test]
 #[cfg_attr(miri, ignore = "needs a kernel")]
+fn frames_are_taken_in_their_order_while_more_are_submitted() {
+    const FRAMES: u64 = 20_000;
+    let mut keeper = keeper(4, 2);
+    let [producer, consumer] = crowd(&mut keeper);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for sequence in 0..FRAMES {
+                let slot = producer.acquire(LONG).unwrap();
+                producer.submit(slot, Queue::First, &numbered(sequence)).unwrap();
+            }
+        });
+        for sequence in 0..FRAMES {
+            let frame = consumer.take(Queue::First, LONG).unwrap();
+            assert_eq!(frame.metadata.sequence, sequence);
+            let _ = consumer.release(frame.slot);
+        }
+    });
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_slot_goes_through_the_stages_of_a_pipeline() {
     let mut keeper = keeper(2, 2);
     let [camera, encoder, display] = crowd(&mut keeper);
