@@ -38,9 +38,6 @@ const RECYCLED: [(u64, u32, &str); 4] = [
 /// The most that ours may be of the floor.
 const OF_THE_FLOOR: Target = Target::AtMost(1.15);
 
-/// What a thread needs to get to sleep when nothing is left to do.
-const SETTLING: Duration = Duration::from_millis(2);
-
 /// How long the service may take to clear what was freed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -138,15 +135,12 @@ impl Sides<'_> {
     /// everything out of the processor's caches.
     fn ready(&self, session: &Session) -> Result<()> {
         self.idle()?;
+        drop(self.bare.give()?);
         drop(session.allocate_one(&other())?);
         // Which keeps what it gave last.
         let known = OfTheFloor::known(self.floor, &other().no_pool())?;
         drop(OfTheFloor::again(self.floor, known)?);
-        self.idle()?;
-        // Who has cleared the last of it has yet to lie down.
-        std::thread::sleep(SETTLING);
-        drop(self.bare.give()?);
-        Ok(())
+        self.idle()
     }
 
     /// Waits until both freed buffers can be handed out again and nothing is at work any more.

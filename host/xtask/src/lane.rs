@@ -152,7 +152,7 @@ pub const LANES: &[Lane] = &[
     Lane {
         name: "selinux",
         about: "the modern lane's kernel, SELinux enforcing: each process in its domain",
-        by_default: true,
+        by_default: false,
         kind: Kind::Vm(Machine {
             kernel: Kernel::Stock(TRIXIE),
             memory_mib: 512,
