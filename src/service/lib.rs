@@ -21,6 +21,7 @@
 
 mod abandoned;
 pub mod accounts;
+mod allocation;
 pub mod allocator;
 mod dump;
 mod heap;

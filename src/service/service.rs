@@ -18,11 +18,10 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
 };
 
 use crate::abandoned;
-use crate::accounts::{Accounts, Charge, Limits};
-use crate::heap::Heap;
+use crate::accounts::{Accounts, Limits};
 use crate::heap_memory::Opened;
 use crate::heap_watch;
-use crate::heaps::{Choice, Heaps};
+use crate::heaps::Heaps;
 use crate::lock::lock;
 use crate::memory::{Memory, Place};
 use crate::notices::{Mailbox, Notices};
@@ -38,20 +37,15 @@ use crate::reclaimer::Reclaimer;
 use crate::recycler::Recycler;
 use crate::refusal::Refusal;
 use crate::refusals::Refusals;
-use crate::remembered::Served;
 use crate::request::{checked_name, Request};
 use crate::restored::Restored;
 use crate::session::{Holding, Role, Session, SessionLimits};
-use crate::size_class::size_class;
 use crate::tokens::{Permit, Tokens};
 use crate::trace;
 use crate::wire;
 
 /// The name under which the service is found.
 pub const SERVICE_NAME: &str = "vendor.berth.allocator.IAllocator/default";
-
-/// How often purgeable memory is taken for one allocation, each time as much as is still missing.
-const PURGES: usize = 4;
 
 /// What happened since the service started.
 #[derive(Debug, Default)]
@@ -267,170 +261,6 @@ impl Service {
         self.notices.end(&entry.mailbox, cause != Cause::Released);
     }
 
-    /// Allocates `count` buffers, all or none and all of one heap, and answers the number by which the
-    /// session gets more of them, or 0.
-    pub(crate) fn allocate(
-        &self,
-        session: &Session,
-        descriptor: &BufferDescriptor,
-        count: i32,
-    ) -> Result<(Vec<Fresh>, i32), Refusal> {
-        let (batch, best) = self.allocate_unnumbered(session, descriptor, count)?;
-        let id = best.map_or(0, |served| lock(&session.remembered).note(served));
-        Ok((batch, id))
-    }
-
-    /// The same without a number, for what the session did not ask for by itself; and what served it,
-    /// unless a heap refused that comes before.
-    pub(crate) fn allocate_unnumbered(
-        &self,
-        session: &Session,
-        descriptor: &BufferDescriptor,
-        count: i32,
-    ) -> Result<(Vec<Fresh>, Option<Served>), Refusal> {
-        let count = self.checked_count("count", i64::from(count))?;
-        let request = Arc::new(self.check(descriptor)?);
-        let heaps = self.heaps();
-        let mut candidates = heaps.candidates(&request)?;
-        let mut first_refusal = None;
-        let (batch, choice) = loop {
-            // At least one candidate there is, and each that fails leaves its refusal.
-            let Some(choice) = candidates.next() else {
-                let none = || Refusal::Internal("no heap was tried".to_owned());
-                return Err(first_refusal.unwrap_or_else(none));
-            };
-            match self.allocate_from(choice, session, &request, count) {
-                Ok(batch) => break (batch, choice),
-                Err(refusal @ Refusal::HeapRefused { .. }) => {
-                    log::debug!("{refusal}");
-                    first_refusal.get_or_insert(refusal);
-                }
-                Err(refusal) => return Err(refusal),
-            }
-        };
-        let is_best = first_refusal.is_none();
-        Ok((batch, is_best.then(|| Served::new(request, choice))))
-    }
-
-    /// Allocates `count` more buffers as an earlier request, from the heap that served it.
-    pub(crate) fn allocate_again(
-        &self,
-        session: &Session,
-        request_id: i32,
-        count: i32,
-    ) -> Result<Vec<Fresh>, Refusal> {
-        let count = self.checked_count("count", i64::from(count))?;
-        let served = lock(&session.remembered).get(request_id).cloned();
-        let served = served.filter(|served| self.heaps().has_heap(served.choice().heap));
-        let Some(served) = served else {
-            // That the session is open, before what it remembers.
-            session.held()?;
-            return Err(Refusal::RequestNotFound(request_id));
-        };
-        self.allocate_from(served.choice(), session, &served.request, count)
-    }
-
-    fn allocate_from(
-        &self,
-        choice: Choice<'_>,
-        session: &Session,
-        request: &Arc<Request>,
-        count: u64,
-    ) -> Result<Vec<Fresh>, Refusal> {
-        let recycles = choice.heap.recycles() && !request.no_pool;
-        let bytes = self.allocation_bytes(request.bytes(), choice.heap, recycles)?;
-        let too_large = Refusal::TooLarge { asked: bytes, limit: self.max_buffer_bytes() };
-        let batch_bytes = bytes.checked_mul(count).ok_or(too_large)?;
-        let room = session.reserve(count, batch_bytes)?;
-        let descriptors = choice.heap.descriptors(request.face());
-        let (uid, accounts) = (session.uid, &self.accounts);
-        let mut charge = self.admitted_or_settled(uid, || {
-            accounts.admit_within_limits(uid, batch_bytes, descriptors, count)
-        })?;
-        let recycler = &self.reclaimer.recycler;
-        let mut is_spared = false;
-        let fresh = |number| {
-            let own = charge.split_buffer(bytes, descriptors);
-            let kept = if recycles { recycler.take(choice.heap, bytes) } else { None };
-            let memory = match kept {
-                Some(cleared) => Memory::reuse(request, choice, cleared, bytes, own),
-                None => {
-                    // All that is left of the batch may have to come from the system.
-                    if !std::mem::replace(&mut is_spared, true) {
-                        let rest = bytes.saturating_mul(count.saturating_sub(number));
-                        self.admitted_or_settled(uid, || accounts.spare(rest))?;
-                    }
-                    Memory::allocate(request, choice, bytes, own)?
-                }
-            };
-            let id = self.new_id();
-            let memory = Arc::new(memory.owned_as(id));
-            if let Some(region) = memory.purgeable() {
-                self.purger.register(session.uid, region)?;
-            }
-            let opened = memory.open(Access::READ_WRITE)?;
-            let owner = Role::Owner(Vec::new());
-            let receipt = memory.receipt(&self.receipts, session.uid, id, &owner);
-            Ok(Fresh { id, memory, opened, receipt })
-        };
-        let batch = (0..count).map(fresh).collect::<Result<Vec<_>, Refusal>>()?;
-        room.fill(batch.iter().map(|fresh| (fresh.id, fresh.memory.clone())))?;
-        self.counters.allocated.fetch_add(count, Ordering::Relaxed);
-        Ok(batch)
-    }
-
-    /// Books buffers.
-    pub(crate) fn admit(
-        &self,
-        uid: u32,
-        bytes: u64,
-        descriptors: u64,
-        count: u64,
-    ) -> Result<Charge, Refusal> {
-        self.admitted_or_settled(uid, || self.accounts.admit(uid, bytes, descriptors, count))
-    }
-
-    /// Admits; before it refuses, what was given up and is gone by now is given back.
-    pub(crate) fn admitted_or_settled<T>(
-        &self,
-        uid: u32,
-        admit: impl Fn() -> Result<T, Refusal>,
-    ) -> Result<T, Refusal> {
-        admit().or_else(|refusal| {
-            match refusal {
-                Refusal::TooLarge { .. } => return Err(refusal),
-                // What is kept for later is what can be spared first, then what can be made again.
-                Refusal::BelowReserve { .. } => self.reclaimer.recycler.trim(0),
-                _ => {}
-            }
-            self.reclaimer.settle(uid);
-            let mut outcome = admit();
-            // Others may take what was purged for this one, and not all of it was ever touched: so
-            // more than once.
-            for _ in 0..PURGES {
-                let Err(Refusal::BelowReserve { asked, available, reserve }) = outcome else {
-                    break;
-                };
-                let missing = asked.saturating_add(reserve).saturating_sub(available);
-                let purged = self.purger.make_room(missing);
-                if purged == 0 {
-                    break;
-                }
-                self.accounts.note_purged(purged);
-                outcome = admit();
-            }
-            outcome
-        })
-    }
-
-    /// What the kernel is asked for: whole pages, or a size that many requests share so that the
-    /// buffer can be used again.
-    fn allocation_bytes(&self, bytes: u64, heap: &Heap, recycles: bool) -> Result<u64, Refusal> {
-        let pages = self.whole_pages(bytes)?;
-        let class = if recycles { size_class(bytes, self.page_bytes) } else { None };
-        Ok(class.filter(|class| *class <= heap.max_bytes).unwrap_or(pages))
-    }
-
     /// Makes a region that the session owns read-only for good.
     pub(crate) fn seal(&self, session: &Session, id: i64) -> Result<(), Refusal> {
         let holding = session.get(id)?;
@@ -604,7 +434,7 @@ impl Service {
         }
     }
 
-    fn whole_pages(&self, bytes: u64) -> Result<u64, Refusal> {
+    pub(crate) fn whole_pages(&self, bytes: u64) -> Result<u64, Refusal> {
         let limit = self.max_buffer_bytes();
         bytes
             .checked_next_multiple_of(self.page_bytes)
