@@ -25,6 +25,9 @@ use crate::{
 /// How long the tests of one stage may take on one lane.
 const LANE_TIMEOUT: Duration = Duration::from_secs(1200);
 
+/// The package of the fuzz target, a workspace of its own as cargo-fuzz wants it.
+const FUZZ_PACKAGE: &str = "tests/fuzz/Cargo.toml";
+
 const ANDROID_TARGETS: &[&str] = &["aarch64-linux-android", "x86_64-linux-android"];
 
 /// What goes onto a device, and so must build for Android.
@@ -76,6 +79,15 @@ pub fn run(options: &Options) -> Result<u8> {
         stage("clippy", &|| {
             machine::ensure_component("clippy", "clippy")?;
             let arguments = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+            Ok(Tally::check(cargo(&arguments)))
+        });
+        // Its package is no part of the workspace: without this nobody sees that it, or its lock file,
+        // is out of date.
+        stage("fuzz target", &|| {
+            let target = workspace::target_folder()?.join("fuzz/check");
+            let target = target.to_str().context("a target folder that is no text")?;
+            let package = ["--locked", "--manifest-path", FUZZ_PACKAGE, "--target-dir", target];
+            let arguments = [&["clippy"], &package[..], &["--", "-D", "warnings"]].concat();
             Ok(Tally::check(cargo(&arguments)))
         });
         stage("unit and property tests", &|| unit_tests(&options.filter));
