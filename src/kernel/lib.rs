@@ -23,6 +23,7 @@ pub mod mapping;
 pub mod memfd;
 pub mod meminfo;
 pub mod open_file;
+pub mod page_row;
 pub mod pipe;
 pub mod pressure;
 pub mod random;

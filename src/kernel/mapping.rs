@@ -66,9 +66,9 @@ pub struct OutOfRange {
 /// A mapping of shared memory, or of a part of it; unmapped when dropped.
 #[derive(Debug)]
 pub struct Mapping<P: Protection> {
-    /// Where the kernel mapped whole pages.
-    pages: NonNull<c_void>,
-    /// How far in them the range begins, less than a page.
+    /// Where the range begins.
+    start: NonNull<u8>,
+    /// How far that is in the first of the pages that the kernel mapped.
     skew: usize,
     /// Bytes of the range.
     size: usize,
@@ -115,10 +115,11 @@ impl<P: Protection> Mapping<P> {
         if pages == MAP_FAILED {
             return Err(refuse(Errno::last()));
         }
-        let pages = NonNull::new(pages).ok_or(refuse(Errno::EFAULT))?;
         // Both are less than `length`.
         let (skew, size) = (skew as usize, bytes as usize);
-        let mapping = Mapping { pages, skew, size, _protection: PhantomData };
+        let start = pages.cast::<u8>().wrapping_add(skew);
+        let start = NonNull::new(start).ok_or(refuse(Errno::EFAULT))?;
+        let mapping = Mapping { start, skew, size, _protection: PhantomData };
         // ashmem's size is fixed by the first mapping, perhaps this one, and its driver does not
         // compare the offset with it.
         if offset > 0 {
@@ -135,8 +136,12 @@ impl<P: Protection> Mapping<P> {
     /// The first byte of the range. Valid while the mapping lives; another process may write there
     /// at any time.
     pub fn as_ptr(&self) -> *const u8 {
-        // `skew` is less than the pages' length.
-        self.pages.as_ptr().cast_const().cast::<u8>().wrapping_add(self.skew)
+        self.start.as_ptr()
+    }
+
+    /// The first of the pages.
+    fn pages(&self) -> *mut c_void {
+        self.start.as_ptr().wrapping_sub(self.skew).cast()
     }
 
     /// Makes every page of the mapping present now, so that no later access waits for one: memory
@@ -146,7 +151,7 @@ impl<P: Protection> Mapping<P> {
         loop {
             // SAFETY: the range is that of the mapping, which lives as long as `self`; the advice
             // changes no byte of it.
-            let done = unsafe { madvise(self.pages.as_ptr(), self.length(), P::POPULATE) };
+            let done = unsafe { madvise(self.pages(), self.length(), P::POPULATE) };
             match Errno::result(done) {
                 Ok(_) => return Ok(()),
                 Err(Errno::EINTR) => {}
@@ -167,7 +172,7 @@ impl<P: Protection> Mapping<P> {
     /// Reads a byte of each page. That also makes the pages of shared memory that nobody wrote yet,
     /// memfd's and ashmem's; only of a private mapping reading would give the zero page.
     fn touch(&self) {
-        let first: *const u8 = self.pages.as_ptr().cast_const().cast();
+        let first: *const u8 = self.pages().cast_const().cast();
         let page = usize::try_from(page_size()).unwrap_or(4096);
         for offset in (0..self.length()).step_by(page) {
             // SAFETY: the byte lies in the mapping, which lives as long as `self`. Others may write
@@ -302,13 +307,13 @@ impl<P: Protection> Drop for Mapping<P> {
     fn drop(&mut self) {
         // SAFETY: the range is that of the mapping made in `of_range`, which this value owns alone;
         // no pointer that it gave out may be used after it.
-        let unmapped = unsafe { munmap(self.pages.as_ptr(), self.length()) };
+        let unmapped = unsafe { munmap(self.pages(), self.length()) };
         debug_assert!(unmapped == 0, "munmap of an owned mapping");
     }
 }
 
 /// Whether what `fd` is open on has `bytes` from `offset`.
-fn check_end(fd: BorrowedFd<'_>, offset: u64, bytes: u64) -> Result<(), KernelError> {
+pub(crate) fn check_end(fd: BorrowedFd<'_>, offset: u64, bytes: u64) -> Result<(), KernelError> {
     let there = identity::size(fd)?;
     match offset.checked_add(bytes) {
         Some(end) if end <= there => Ok(()),

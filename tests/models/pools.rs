@@ -124,7 +124,7 @@ struct View {
     known_epoch: u32,
 }
 
-impl Cells for View {
+impl Cells for &View {
     type Word = Narrow;
     type Slot = Wide;
 
@@ -142,13 +142,25 @@ impl Cells for View {
 
     fn board(&self) -> Board {
         Board {
-            epoch: self.pool.epoch.load(Ordering::Relaxed),
+            epoch: self.epoch(),
             closed: false,
-            alive: self.pool.alive.load(Ordering::Relaxed),
+            alive: self.alive(),
             present: (1 << self.pool.slots.len()) - 1,
             retiring: 0,
             max_held: self.pool.slots.len() as u32,
         }
+    }
+
+    fn epoch(&self) -> u32 {
+        self.pool.epoch.load(Ordering::Relaxed)
+    }
+
+    fn alive(&self) -> u32 {
+        self.pool.alive.load(Ordering::Relaxed)
+    }
+
+    fn retiring(&self) -> u32 {
+        0
     }
 
     fn slot(&self, slot: u32) -> &Wide {
@@ -163,12 +175,13 @@ impl Cells for View {
         &self.pool.claims[self.me as usize][&offset]
     }
 
-    fn other(&self, participant: u32, offset: usize) -> Option<u32> {
+    fn others<const N: usize>(&self, participant: u32, offset: usize) -> Option<[u32; N]> {
         if self.known_epoch < 2 && self.pool.newcomer == Some(participant) {
             // The page of whoever had the number before.
-            return Some(0);
+            return Some([0; N]);
         }
-        Some(self.pool.claims[participant as usize][&offset].load(Ordering::Relaxed))
+        let page = &self.pool.claims[participant as usize];
+        Some(std::array::from_fn(|word| page[&(offset + word * 4)].load(Ordering::Relaxed)))
     }
 
     fn places(&self) -> &Narrow {

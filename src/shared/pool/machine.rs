@@ -184,14 +184,20 @@ pub trait Cells {
     fn known_epoch(&self) -> u32;
     /// The service's board; each word read once.
     fn board(&self) -> Board;
+    /// Of the board only the epoch.
+    fn epoch(&self) -> u32;
+    /// Of the board only who takes part.
+    fn alive(&self) -> u32;
+    /// Of the board only which slots are to go.
+    fn retiring(&self) -> u32;
     /// The word of a slot below [`MAX_SLOTS`].
     fn slot(&self, slot: u32) -> &Self::Slot;
     /// The next ticket.
     fn tickets(&self) -> &Self::Word;
     /// A word of its own page.
     fn own(&self, offset: usize) -> &Self::Word;
-    /// A word of another's page; `None` if it does not know that page.
-    fn other(&self, participant: u32, offset: usize) -> Option<u32>;
+    /// Words of another's page; `None` if it does not know that page.
+    fn others<const N: usize>(&self, participant: u32, offset: usize) -> Option<[u32; N]>;
     /// Which places in line are taken; of this process, not shared.
     fn places(&self) -> &Self::Word;
     /// The word by which it won a slot last; of this process, not shared.
@@ -200,15 +206,15 @@ pub trait Cells {
 
 /// The algorithm, for one act of one participant.
 #[derive(Debug)]
-pub struct Machine<'cells, C: Cells> {
-    cells: &'cells C,
+pub struct Machine<C: Cells> {
+    cells: C,
     /// A slot was put back that others may have missed meanwhile.
     put_back: Cell<bool>,
 }
 
-impl<'cells, C: Cells> Machine<'cells, C> {
+impl<C: Cells> Machine<C> {
     /// The algorithm over these pages.
-    pub fn new(cells: &'cells C) -> Self {
+    pub fn new(cells: C) -> Self {
         Machine { cells, put_back: Cell::new(false) }
     }
 
@@ -220,7 +226,7 @@ impl<'cells, C: Cells> Machine<'cells, C> {
 
     /// Takes a free slot, if there is one that no older waiter has a right to.
     pub fn try_acquire(&self, turn: Option<&Turn>) -> Result<Option<u32>, Halt> {
-        let board = self.look()?;
+        let (board, held) = self.look()?;
         let usable = board.present & !board.retiring;
         let is_free = |slot: &u32| self.word(*slot).state() == SlotState::Free;
         let ahead = self.ahead(Line::Free, turn, &board);
@@ -229,7 +235,7 @@ impl<'cells, C: Cells> Machine<'cells, C> {
         }
         for slot in bits(usable) {
             let was = self.word(slot);
-            if was.state() == SlotState::Free && self.win(slot, was)? {
+            if was.state() == SlotState::Free && self.win(slot, was, held, &board)? {
                 return Ok(Some(slot));
             }
         }
@@ -239,24 +245,32 @@ impl<'cells, C: Cells> Machine<'cells, C> {
     /// Takes the filled slot of a queue that was submitted first, unless older waiters have a right to
     /// it.
     pub fn try_take(&self, queue: Queue, turn: Option<&Turn>) -> Result<Option<Frame>, Halt> {
-        let board = self.look()?;
+        let (board, held) = self.look()?;
         let ahead = self.ahead(Line::Filled(queue), turn, &board);
-        let mut seen = None;
         // Somebody may be faster with each: then the next one is the oldest.
         for _ in 0..2 * MAX_SLOTS {
-            let frames = || bits(board.present).filter_map(|slot| self.frame(slot, queue));
+            let frames = || bits(board.present).filter_map(|slot| self.filled(slot, queue));
             if ahead > 0 && frames().count() <= ahead {
                 return Ok(None);
             }
-            let oldest = frames().reduce(|one, other| match other.0.is_older_than(one.0) {
+            let oldest = frames().reduce(|one, other| match other.1.is_older_than(one.1) {
                 true => other,
                 false => one,
             });
-            let Some((was, frame)) = oldest else { return Ok(None) };
+            let Some((slot, was)) = oldest else { return Ok(None) };
             // Slots are looked at one after the other, and of two frames the first may have come to
             // one that was looked at before. Who has seen the second finds the first by looking again.
-            if seen.replace(was) == Some(was) && self.win(frame.slot, was)? {
-                return Ok(Some(frame));
+            let before = bits(board.present & bit(slot).wrapping_sub(1));
+            let mut before = before.filter_map(|slot| self.filled(slot, queue));
+            if before.any(|(_, other)| other.is_older_than(was)) {
+                continue;
+            }
+            // Before the slot is won: from then on its producer may write anew.
+            let producer = was.participant();
+            let Some(words) = self.of(producer, claims::record_at(slot, 2)) else { continue };
+            if self.win(slot, was, held, &board)? {
+                let metadata = Metadata::of_words(words);
+                return Ok(Some(Frame { slot, producer, metadata }));
             }
         }
         Ok(None)
@@ -284,7 +298,7 @@ impl<'cells, C: Cells> Machine<'cells, C> {
             match self.swap(slot, was, filled) {
                 Ok(()) => {
                     self.cells.full_barrier();
-                    return Ok(self.somebody_waits(Line::Filled(queue), &self.cells.board()));
+                    return Ok(self.somebody_waits(Line::Filled(queue)));
                 }
                 Err(now) => was = now,
             }
@@ -312,9 +326,8 @@ impl<'cells, C: Cells> Machine<'cells, C> {
             }
         }
         self.cells.full_barrier();
-        let board = self.cells.board();
-        let retiring = board.retiring & bit(slot) != 0;
-        Released { wake: self.somebody_waits(Line::Free, &board), retiring }
+        let retiring = self.cells.retiring() & bit(slot) != 0;
+        Released { wake: self.somebody_waits(Line::Free), retiring }
     }
 
     /// Stands in line behind all who do.
@@ -338,22 +351,22 @@ impl<'cells, C: Cells> Machine<'cells, C> {
             self.cells.places().fetch_and(!bit(waiter), AcqRel);
         }
         self.cells.full_barrier();
-        self.somebody_waits(turn.line, &self.cells.board())
+        self.somebody_waits(turn.line)
     }
 
-    /// The board, if this participant is on it.
-    fn look(&self) -> Result<Board, Halt> {
-        let board = self.cells.board();
+    /// The board and what this participant holds, if it is on the one and may hold more.
+    fn look(&self) -> Result<(Board, u32), Halt> {
+        let (board, held) = (self.cells.board(), self.held());
         if board.closed {
             Err(Halt::Closed)
         } else if board.alive & bit(self.cells.me()) == 0 {
             Err(Halt::Ended)
         } else if board.epoch != self.cells.known_epoch() {
             Err(Halt::Stale)
-        } else if self.held().count_ones() >= board.max_held {
+        } else if held.count_ones() >= board.max_held {
             Err(Halt::TooManyHeld(board.max_held))
         } else {
-            Ok(board)
+            Ok((board, held))
         }
     }
 
@@ -368,12 +381,12 @@ impl<'cells, C: Cells> Machine<'cells, C> {
 
     /// Whether the word of a slot says that this participant holds it, if it takes part still.
     fn is_mine(&self, slot: u32, word: SlotWord) -> bool {
-        let (me, board) = (self.cells.me(), self.cells.board());
+        let (cells, me) = (&self.cells, self.cells.me());
         let is_held_by_me = word.state() == SlotState::Held && word.participant() == me;
         // Whoever ended may have an heir with its number, whose word it is not.
         let is_known =
-            word.0 == self.cells.won(slot).load(Relaxed) || board.epoch == self.cells.known_epoch();
-        is_held_by_me && is_known && board.alive & bit(me) != 0
+            || word.0 == cells.won(slot).load(Relaxed) || cells.epoch() == cells.known_epoch();
+        is_held_by_me && is_known() && cells.alive() & bit(me) != 0
     }
 
     fn held(&self) -> u32 {
@@ -388,16 +401,22 @@ impl<'cells, C: Cells> Machine<'cells, C> {
         self.cells.own(claims::HELD_AT).fetch_and(!bit(slot), AcqRel);
     }
 
-    /// A word of somebody's page, be it one's own.
-    fn of(&self, participant: u32, offset: usize) -> Option<u32> {
+    /// Words of somebody's page, be it one's own.
+    fn of<const N: usize>(&self, participant: u32, offset: usize) -> Option<[u32; N]> {
         if participant == self.cells.me() {
-            return Some(self.cells.own(offset).load(Relaxed));
+            let own = |word: usize| self.cells.own(offset.wrapping_add(word * 4)).load(Relaxed);
+            return Some(std::array::from_fn(own));
         }
-        self.cells.other(participant, offset)
+        self.cells.others(participant, offset)
     }
 
-    /// Competes for a slot whose word was `was`. False if somebody else has it.
-    fn win(&self, slot: u32, was: SlotWord) -> Result<bool, Halt> {
+    fn one_of(&self, participant: u32, offset: usize) -> Option<u32> {
+        self.of(participant, offset).map(|[word]| word)
+    }
+
+    /// Competes for a slot whose word was `was`, by one that held what `held` says. False if somebody
+    /// else has it.
+    fn win(&self, slot: u32, was: SlotWord, held: u32, board: &Board) -> Result<bool, Halt> {
         let mine = was.next(SlotState::Held, self.cells.me());
         if self.swap(slot, was, mine).is_err() {
             return Ok(false);
@@ -408,7 +427,7 @@ impl<'cells, C: Cells> Machine<'cells, C> {
             let _ = self.swap(slot, mine, was);
             Err(halt)
         };
-        match self.claim(slot) {
+        match self.claim(slot, held, board.max_held) {
             Claim::Noted => {}
             // Another thread's: the word says so now.
             Claim::AlreadyOurs => return Ok(false),
@@ -433,22 +452,20 @@ impl<'cells, C: Cells> Machine<'cells, C> {
         }
     }
 
-    /// Sets the bit of a slot on one's own page, if it is within the limit.
-    fn claim(&self, slot: u32) -> Claim {
-        let limit = self.cells.board().max_held;
-        let mut held = self.held();
+    /// Sets the bit of a slot on one's own page, if it is within the limit, as what was `held` is.
+    fn claim(&self, slot: u32, mut held: u32, limit: u32) -> Claim {
         // Threads of one process compete here; each failure is another's success.
         loop {
             if held & bit(slot) != 0 {
                 return Claim::AlreadyOurs;
             }
-            if held.count_ones() >= limit {
-                return Claim::TooMany(limit);
-            }
             let own = self.cells.own(claims::HELD_AT);
             match own.compare_exchange(held, held | bit(slot), SeqCst, Relaxed) {
                 Ok(_) => return Claim::Noted,
                 Err(now) => held = now,
+            }
+            if held.count_ones() >= limit {
+                return Claim::TooMany(limit);
             }
         }
     }
@@ -468,7 +485,7 @@ impl<'cells, C: Cells> Machine<'cells, C> {
             return Err(Halt::Stale);
         }
         for other in bits(board.alive & !bit(me)) {
-            let held = self.cells.other(other, claims::HELD_AT).ok_or(Halt::Stale)?;
+            let [held] = self.cells.others(other, claims::HELD_AT).ok_or(Halt::Stale)?;
             if held & bit(slot) != 0 && held.count_ones() <= board.max_held {
                 return Ok(Some(other));
             }
@@ -485,7 +502,7 @@ impl<'cells, C: Cells> Machine<'cells, C> {
             return;
         }
         self.cells.full_barrier();
-        let held = self.cells.other(rival, claims::HELD_AT).unwrap_or(0);
+        let [held] = self.cells.others(rival, claims::HELD_AT).unwrap_or([0]);
         if held & bit(slot) == 0 {
             let _ = self.swap(slot, theirs, theirs.next(SlotState::Free, rival));
         }
@@ -502,52 +519,47 @@ impl<'cells, C: Cells> Machine<'cells, C> {
         }
     }
 
-    /// The frame in a slot, if there is one of this queue that its producer did submit.
-    fn frame(&self, slot: u32, queue: Queue) -> Option<(SlotWord, Frame)> {
+    /// A slot and its word, if there is a frame of this queue in it that its producer did submit.
+    fn filled(&self, slot: u32, queue: Queue) -> Option<(u32, SlotWord)> {
         let word = self.word(slot);
-        let producer = word.participant();
         let is_filled = word.state() == SlotState::Filled && word.queue() == queue.number();
         if !is_filled {
             return None;
         }
-        let read = |word| self.of(producer, claims::record_at(slot, word));
-        let key = u64::from(read(0)?) | u64::from(read(1)?) << 32;
-        let mut words = [0; Metadata::WORDS];
-        for (index, word) in words.iter_mut().enumerate() {
-            *word = read(index + 2)?;
-        }
-        let metadata = Metadata::of_words(words);
-        (key == word.key()).then_some((word, Frame { slot, producer, metadata }))
+        let [low, high] = self.of(word.participant(), claims::record_at(slot, 0))?;
+        let key = u64::from(low) | u64::from(high) << 32;
+        (key == word.key()).then_some((slot, word))
     }
 
     /// How many waiters have a right to a slot before whoever has this turn, or none.
     fn ahead(&self, line: Line, turn: Option<&Turn>, board: &Board) -> usize {
         let mut ahead = 0usize;
         for other in bits(board.alive) {
-            let waiting = self.of(other, claims::WAITING_AT).unwrap_or(0) & line.waiters();
+            let waiting = self.one_of(other, claims::WAITING_AT).unwrap_or(0) & line.waiters();
             if waiting == 0 {
                 continue;
             }
             let is_older = |waiter: &u32| {
                 let Some(turn) = turn else { return true };
-                let ticket = self.of(other, claims::ticket_at(*waiter)).unwrap_or(turn.ticket);
+                let ticket = self.one_of(other, claims::ticket_at(*waiter)).unwrap_or(turn.ticket);
                 // Tickets wrap; half of them are before any one.
                 (ticket.wrapping_sub(turn.ticket) as i32) < 0
             };
             let older = bits(waiting).filter(is_older).count();
             // It cannot have more than this, so it keeps no more from others.
-            let held = self.of(other, claims::HELD_AT).unwrap_or(0);
+            let held = self.one_of(other, claims::HELD_AT).unwrap_or(0);
             let may_take = board.max_held.saturating_sub(held.count_ones());
             ahead = ahead.saturating_add(older.min(may_take as usize));
         }
         ahead
     }
 
-    fn somebody_waits(&self, line: Line, board: &Board) -> bool {
-        let waits = |other| self.of(other, claims::WAITING_AT).unwrap_or(0) & line.waiters() != 0;
+    fn somebody_waits(&self, line: Line) -> bool {
+        let waits =
+            |other| self.one_of(other, claims::WAITING_AT).unwrap_or(0) & line.waiters() != 0;
         // One that came since may wait, whose page is not known or is still that of whoever had its
         // number before.
-        board.epoch != self.cells.known_epoch() || bits(board.alive).any(waits)
+        self.cells.epoch() != self.cells.known_epoch() || bits(self.cells.alive()).any(waits)
     }
 }
 

@@ -6,10 +6,11 @@
 use std::os::fd::OwnedFd;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{fence, AtomicU32, AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use berth_kernel::mapping::{ReadOnly, ReadWrite};
+use berth_kernel::page_row::PageRow;
 use berth_kernel::{futex, KernelError};
 use nix::errno::Errno;
 
@@ -52,16 +53,21 @@ pub struct Participant {
     board: Page<ReadOnly, { board::BYTES }>,
     table: Table,
     own: Page<ReadWrite, CLAIMS_BYTES>,
-    others: RwLock<Others>,
+    others: Others,
     places: AtomicU32,
     won: [AtomicU64; MAX_SLOTS as usize],
 }
 
 /// The pages of the others, and the epoch up to which they are known.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Others {
-    epoch: u32,
-    pages: [Option<Page<ReadOnly, CLAIMS_BYTES>>; MAX_PARTICIPANTS as usize],
+    /// Stored when the pages are there: who finds an epoch here finds its pages, or newer ones.
+    epoch: AtomicU32,
+    /// A bit for each page.
+    known: AtomicU32,
+    pages: PageRow<{ MAX_PARTICIPANTS as usize }, CLAIMS_BYTES>,
+    /// Held by whoever learns.
+    learning: Mutex<()>,
 }
 
 impl Participant {
@@ -82,7 +88,12 @@ impl Participant {
             board,
             table: Page::map(pages.table)?,
             own: Page::map(pages.claims)?,
-            others: RwLock::default(),
+            others: Others {
+                epoch: AtomicU32::new(0),
+                known: AtomicU32::new(0),
+                pages: PageRow::new()?,
+                learning: Mutex::new(()),
+            },
             places: AtomicU32::new(0),
             won: Default::default(),
         })
@@ -95,7 +106,7 @@ impl Participant {
 
     /// The epoch up to which it knows everything; 0 before the first [`learn`](Participant::learn).
     pub fn known_epoch(&self) -> u32 {
-        self.others.read().unwrap_or_else(PoisonError::into_inner).epoch
+        self.others.epoch.load(Ordering::Acquire)
     }
 
     /// How many take part, this one included; it may have changed already.
@@ -109,19 +120,21 @@ impl Participant {
     }
 
     /// Learns what is new up to an epoch: the claims of others, by their numbers. A number that was
-    /// known is another participant from now on.
+    /// known is another participant from now on, also for who is in the midst of an act: by then the
+    /// former one has ended, and its claims count for nothing.
     pub fn learn(&self, epoch: u32, claims: &[(u32, OwnedFd)]) -> Result<(), KernelError> {
-        let mut pages = Vec::with_capacity(claims.len());
-        for (number, fd) in claims {
-            pages.push((*number as usize, Page::map(fd.as_fd())?));
+        let others = &self.others;
+        let _learning = others.learning.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have learnt more meanwhile: its pages are not to be exchanged for older
+        // ones. Epochs wrap; half of them are before any one.
+        if (epoch.wrapping_sub(self.known_epoch()) as i32) < 0 {
+            return Ok(());
         }
-        let mut others = self.others.write().unwrap_or_else(PoisonError::into_inner);
-        for (number, page) in pages {
-            if let Some(known) = others.pages.get_mut(number) {
-                *known = Some(page);
-            }
+        for (number, fd) in claims.iter().filter(|(number, _)| *number < MAX_PARTICIPANTS) {
+            others.pages.exchange(*number as usize, fd.as_fd())?;
+            others.known.fetch_or(super::bit(*number), Ordering::Relaxed);
         }
-        others.epoch = epoch;
+        others.epoch.store(epoch, Ordering::Release);
         Ok(())
     }
 
@@ -159,7 +172,7 @@ impl Participant {
     /// If the slot is not its own any more, which is so only after somebody wrote to the table or the
     /// service noted this participant's end.
     pub fn submit(&self, slot: u32, queue: Queue, metadata: &Metadata) -> Result<(), Lost> {
-        let wake = self.with(|cells| Machine::new(cells).submit(slot, queue, metadata))?;
+        let wake = Machine::new(self.view()).submit(slot, queue, metadata)?;
         if wake {
             self.ring(Line::Filled(queue));
         }
@@ -170,7 +183,7 @@ impl Participant {
     /// slot out of the pool.
     #[must_use = "a slot that is to go goes only when the service is told"]
     pub fn release(&self, slot: u32) -> bool {
-        let Released { wake, retiring } = self.with(|cells| Machine::new(cells).release(slot));
+        let Released { wake, retiring } = Machine::new(self.view()).release(slot);
         if wake {
             self.ring(Line::Free);
         }
@@ -180,14 +193,11 @@ impl Participant {
     fn attempt<T>(
         &self,
         line: Line,
-        act: impl FnOnce(&Machine<'_, View<'_>>) -> Result<T, Halt>,
+        act: impl FnOnce(&Machine<View<'_>>) -> Result<T, Halt>,
     ) -> Result<T, Halt> {
-        let (result, put_back) = self.with(|cells| {
-            let machine = Machine::new(cells);
-            let result = act(&machine);
-            (result, machine.has_put_back())
-        });
-        if put_back {
+        let machine = Machine::new(self.view());
+        let result = act(&machine);
+        if machine.has_put_back() {
             self.ring(line);
         }
         result
@@ -197,10 +207,10 @@ impl Participant {
         &self,
         line: Line,
         within: Duration,
-        act: impl Fn(&Machine<'_, View<'_>>, &Turn) -> Result<Option<T>, Halt>,
+        act: impl Fn(&Machine<View<'_>>, &Turn) -> Result<Option<T>, Halt>,
     ) -> Result<T, Fault> {
         let began = Instant::now();
-        let turn = self.with(|cells| Machine::new(cells).stand(line));
+        let turn = Machine::new(self.view()).stand(line);
         let bell = self.bell(line);
         let outcome = loop {
             let rings = bell.load(Ordering::Acquire);
@@ -214,12 +224,16 @@ impl Participant {
                 None => break Err(Fault::TimedOut(within)),
             }
         };
-        let others_wait = self.with(|cells| Machine::new(cells).leave(&turn));
+        let others_wait = Machine::new(self.view()).leave(&turn);
         // Who leaves empty-handed makes room for the next in line.
         if others_wait && outcome.is_err() {
             self.ring(line);
         }
         outcome
+    }
+
+    pub(super) fn view(&self) -> View<'_> {
+        View(self)
     }
 
     fn bell(&self, line: Line) -> &AtomicU32 {
@@ -228,11 +242,6 @@ impl Participant {
 
     fn ring(&self, line: Line) {
         ring(&self.table, line);
-    }
-
-    pub(super) fn with<T>(&self, act: impl FnOnce(&View<'_>) -> T) -> T {
-        let others = self.others.read().unwrap_or_else(PoisonError::into_inner);
-        act(&View { participant: self, others: &others })
     }
 }
 
@@ -253,11 +262,8 @@ pub(super) fn ring(table: &Table, line: Line) {
     let _ = futex::wake_all(bell);
 }
 
-/// The pages as one act of a participant sees them.
-pub(super) struct View<'a> {
-    participant: &'a Participant,
-    others: &'a Others,
-}
+/// The pages as the algorithm sees them.
+pub(super) struct View<'a>(&'a Participant);
 
 impl Cells for View<'_> {
     type Word = AtomicU32;
@@ -268,15 +274,15 @@ impl Cells for View<'_> {
     }
 
     fn me(&self) -> u32 {
-        self.participant.number
+        self.0.number
     }
 
     fn known_epoch(&self) -> u32 {
-        self.others.epoch
+        self.0.known_epoch()
     }
 
     fn board(&self) -> Board {
-        let board = &self.participant.board;
+        let board = &self.0.board;
         Board {
             epoch: board.load(board::EPOCH_AT),
             closed: board.load(board::CLOSED_AT) != 0,
@@ -287,30 +293,43 @@ impl Cells for View<'_> {
         }
     }
 
+    fn epoch(&self) -> u32 {
+        self.0.board.load(board::EPOCH_AT)
+    }
+
+    fn alive(&self) -> u32 {
+        self.0.board.load(board::ALIVE_AT)
+    }
+
+    fn retiring(&self) -> u32 {
+        self.0.board.load(board::RETIRING_AT)
+    }
+
     fn slot(&self, slot: u32) -> &AtomicU64 {
         let slot = (slot % MAX_SLOTS) as usize;
-        self.participant.table.wide_word(board::SLOTS_AT + slot * board::SLOT_BYTES)
+        self.0.table.wide_word(board::SLOTS_AT + slot * board::SLOT_BYTES)
     }
 
     fn tickets(&self) -> &AtomicU32 {
-        self.participant.table.word(board::TICKETS_AT)
+        self.0.table.word(board::TICKETS_AT)
     }
 
     fn own(&self, offset: usize) -> &AtomicU32 {
-        self.participant.own.word(offset)
+        self.0.own.word(offset)
     }
 
-    fn other(&self, participant: u32, offset: usize) -> Option<u32> {
-        let page = self.others.pages.get(participant as usize)?.as_ref()?;
-        Some(page.load(offset))
+    fn others<const N: usize>(&self, participant: u32, offset: usize) -> Option<[u32; N]> {
+        let others = &self.0.others;
+        let is_known = others.known.load(Ordering::Relaxed) & super::bit(participant) != 0;
+        is_known.then(|| others.pages.load(participant as usize, offset))
     }
 
     fn places(&self) -> &AtomicU32 {
-        &self.participant.places
+        &self.0.places
     }
 
     fn won(&self, slot: u32) -> &AtomicU64 {
         static NONE: AtomicU64 = AtomicU64::new(0);
-        self.participant.won.get(slot as usize).unwrap_or(&NONE)
+        self.0.won.get(slot as usize).unwrap_or(&NONE)
     }
 }

@@ -276,7 +276,7 @@ fn a_waiter_that_dies_lets_the_next_one_have_its_turn() {
     let [holder, dead, heir] = crowd(&mut keeper);
     let slot = holder.acquire(LONG).unwrap();
     // It stands in line and never looks again.
-    dead.with(|cells| Machine::new(cells).stand(Line::Free));
+    Machine::new(dead.view()).stand(Line::Free);
     thread::scope(|scope| {
         let waiting = scope.spawn(|| heir.acquire(LONG));
         while !keeper.somebody_stands(heir.number()) {
@@ -308,6 +308,24 @@ fn a_number_is_used_again_and_its_page_is_not() {
 
 #[test]
 #[cfg_attr(miri, ignore = "needs a kernel")]
+fn what_a_slow_thread_learns_does_not_undo_what_another_learnt() {
+    let mut keeper = keeper(1, 1);
+    let [gone, stays] = crowd(&mut keeper);
+    let (before, old_pages) = (keeper.epoch(), keeper.open_claims(stays.number(), 0).unwrap());
+    keeper.unseat(gone.number());
+    let heir = join(&mut keeper);
+    learn(&keeper, &stays);
+    stays.learn(before, &old_pages).unwrap();
+    assert_eq!(stays.known_epoch(), keeper.epoch());
+    // Its claim is on the page that it has, and not on that of the one whose number it has.
+    heir.acquire(LONG).unwrap();
+    let table = scribble_on(keeper.open_table().unwrap(), 4096);
+    table.write(board::SLOTS_AT, &SlotWord(0).0.to_ne_bytes()).unwrap();
+    assert_eq!(stays.try_acquire(), Ok(None));
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn whoever_waits_is_woken_by_one_that_does_not_know_it_yet() {
     let filled = Line::Filled(Queue::First);
     for number_is_used_again in [false, true] {
@@ -318,19 +336,15 @@ fn whoever_waits_is_woken_by_one_that_does_not_know_it_yet() {
             keeper.unseat(gone.number());
         }
         let newcomer = join(&mut keeper);
-        let turns =
-            [Line::Free, filled].map(|line| newcomer.with(|cells| Machine::new(cells).stand(line)));
+        let turns = [Line::Free, filled].map(|line| Machine::new(newcomer.view()).stand(line));
         assert_eq!(newcomer.try_take(Queue::First), Ok(None), "it would sleep from here on");
         // The veteran has not asked the service who came: none of this needs that.
-        veteran.with(|cells| {
-            let machine = Machine::new(cells);
-            assert_eq!(machine.submit(held[0], Queue::First, &numbered(1)), Ok(true));
-            assert!(machine.release(held[1]).wake);
-            let turn = machine.stand(filled);
-            assert!(machine.leave(&turn), "whoever leaves empty-handed, too");
-        });
-        let taken =
-            newcomer.with(|cells| Machine::new(cells).try_take(Queue::First, Some(&turns[1])));
+        let machine = Machine::new(veteran.view());
+        assert_eq!(machine.submit(held[0], Queue::First, &numbered(1)), Ok(true));
+        assert!(machine.release(held[1]).wake);
+        let turn = machine.stand(filled);
+        assert!(machine.leave(&turn), "whoever leaves empty-handed, too");
+        let taken = Machine::new(newcomer.view()).try_take(Queue::First, Some(&turns[1]));
         assert_eq!(taken.unwrap().map(|frame| frame.slot), Some(held[0]));
     }
 }
