@@ -95,6 +95,14 @@ impl AsFd for Held {
     }
 }
 
+/// What a service gave for a request.
+pub(crate) struct Granted {
+    /// Which of the session's services, see [`Connection`](crate::connection::Connection).
+    pub(crate) generation: u64,
+    pub(crate) kind: Arc<Kind>,
+    pub(crate) buffers: Vec<AllocatedBuffer>,
+}
+
 /// A buffer's place in its session; dropping it frees the buffer.
 #[derive(Debug)]
 struct Place {
@@ -115,25 +123,41 @@ impl Drop for Place {
 impl Buffer {
     /// The buffers of an allocation. What the service says of their size the kernel confirms when they
     /// are mapped.
-    pub(crate) fn of_allocation(
-        session: &Session,
-        kind: &Arc<Kind>,
-        buffers: Vec<AllocatedBuffer>,
-        generation: u64,
-    ) -> Result<Vec<Buffer>, Error> {
+    pub(crate) fn of_allocation(session: &Session, granted: Granted) -> Result<Vec<Buffer>, Error> {
+        let Granted { generation, kind, buffers } = granted;
         let mut assembled = Vec::with_capacity(buffers.len());
         let mut first_error = None;
         // Each is freed on every way out from here, those after a bad one too.
-        for AllocatedBuffer { id, flags, fd, secondFd: second, receipt } in buffers {
-            let access = Access::READ_WRITE;
-            let (owner_id, pinner) = (id, 0);
-            let parts = Parts { id, flags, access, fd, second, owner_id, receipt, pinner };
-            match Buffer::assemble(Some((session, None, generation)), kind, parts) {
+        for allocated in buffers {
+            match Buffer::allocated(session, &kind, allocated, generation) {
                 Ok(buffer) => assembled.push(buffer),
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
         first_error.map_or(Ok(assembled), Err)
+    }
+
+    /// The buffer of an allocation of one.
+    pub(crate) fn of_one_allocation(session: &Session, granted: Granted) -> Result<Buffer, Error> {
+        let Granted { generation, kind, buffers } = granted;
+        let mut buffers = buffers.into_iter();
+        let first = buffers.next().map(|one| Buffer::allocated(session, &kind, one, generation));
+        // More than one a service would only answer by mistake; they are freed.
+        buffers.for_each(|more| drop(Buffer::allocated(session, &kind, more, generation)));
+        first.ok_or_else(|| Error::BadAnswer("no buffer where one was due".to_owned()))?
+    }
+
+    fn allocated(
+        session: &Session,
+        kind: &Arc<Kind>,
+        allocated: AllocatedBuffer,
+        generation: u64,
+    ) -> Result<Buffer, Error> {
+        let AllocatedBuffer { id, flags, fd, secondFd: second, receipt } = allocated;
+        let access = Access::READ_WRITE;
+        let (owner_id, pinner) = (id, 0);
+        let parts = Parts { id, flags, access, fd, second, owner_id, receipt, pinner };
+        Buffer::assemble(Some((session, None, generation)), kind, parts)
     }
 
     /// One buffer from the service's answer, to be freed in a session if it has its place there.

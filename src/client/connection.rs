@@ -19,7 +19,6 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     AllocatorError::AllocatorError,
     IAllocator::{IAllocator, MAX_BATCH},
     IAllocatorCallback::IAllocatorCallback,
-    IAllocatorSession::IAllocatorSession,
     ReattachEntry::ReattachEntry,
     SessionConfig::SessionConfig,
 };
@@ -28,7 +27,7 @@ use crate::allocator::SERVICE_NAME;
 use crate::buffer::Held;
 use crate::holdings::Holdings;
 use crate::kinds::Kinds;
-use crate::session::{Restored, SessionEvents};
+use crate::session::{Binder, Restored, SessionEvents};
 use crate::Error;
 
 /// How soon the service is looked for again; each further look waits twice as long.
@@ -49,7 +48,8 @@ pub(crate) enum Again {
 
 /// A session at a service.
 struct Live {
-    binder: Strong<dyn IAllocatorSession>,
+    /// Shared: one more reference of Binder's own costs as much as half a call's parcel.
+    binder: Arc<Binder>,
     /// Ends with it.
     death: Option<DeathLink>,
 }
@@ -137,7 +137,7 @@ impl Connection {
         events: Arc<dyn SessionEvents>,
         reconnect_within: Duration,
     ) -> Result<Arc<Connection>, Status> {
-        let binder = allocator.openSession(&config, &callback)?;
+        let binder = Arc::new(allocator.openSession(&config, &callback)?);
         let live = Live { binder: binder.clone(), death: None };
         let connection = Arc::new_cyclic(|this: &Weak<Connection>| Connection {
             state: Mutex::new(State { link: Link::Live(live), generation: 0 }),
@@ -156,7 +156,7 @@ impl Connection {
     }
 
     /// Watches over a service that is in use from now on.
-    fn watch(&self, binder: &Strong<dyn IAllocatorSession>, generation: u64) {
+    fn watch(&self, binder: &Binder, generation: u64) {
         let this = self.this.clone();
         let link = DeathLink::new(binder, move || {
             let dying = this.clone();
@@ -193,7 +193,7 @@ impl Connection {
     pub(crate) fn call<T>(
         &self,
         again: Again,
-        call: impl Fn(&Strong<dyn IAllocatorSession>) -> Result<T, Status>,
+        call: impl Fn(&Binder) -> Result<T, Status>,
     ) -> Result<T, Error> {
         self.call_noting(again, call).map(|(answer, _)| answer)
     }
@@ -202,7 +202,7 @@ impl Connection {
     pub(crate) fn call_noting<T>(
         &self,
         again: Again,
-        call: impl Fn(&Strong<dyn IAllocatorSession>) -> Result<T, Status>,
+        call: impl Fn(&Binder) -> Result<T, Status>,
     ) -> Result<(T, u64), Error> {
         let mut tries = 1;
         loop {
@@ -225,7 +225,7 @@ impl Connection {
     pub(crate) fn call_of<T>(
         &self,
         generation: u64,
-        call: impl FnOnce(&Strong<dyn IAllocatorSession>) -> Result<T, Status>,
+        call: impl FnOnce(&Binder) -> Result<T, Status>,
     ) -> Option<Result<T, Status>> {
         let binder = {
             let state = self.state();
@@ -246,7 +246,7 @@ impl Connection {
     /// Makes a call, once, and only if there is a service at this moment.
     pub(crate) fn at_once<T>(
         &self,
-        call: impl Fn(&Strong<dyn IAllocatorSession>) -> Result<T, Status>,
+        call: impl Fn(&Binder) -> Result<T, Status>,
     ) -> Result<T, Error> {
         let (binder, generation) = {
             let state = self.state();
@@ -265,7 +265,7 @@ impl Connection {
         })
     }
 
-    fn await_live(&self) -> Result<(Strong<dyn IAllocatorSession>, u64), Error> {
+    fn await_live(&self) -> Result<(Arc<Binder>, u64), Error> {
         let mut state = self.state();
         loop {
             let until = match &state.link {
@@ -391,7 +391,7 @@ impl Connection {
     /// Opens a session at the service that is there now, if any, and presents all buffers to it.
     fn restore(&self) -> Result<Outcome, Error> {
         let allocator: Strong<dyn IAllocator> = hal_binder::check_interface(SERVICE_NAME)?;
-        let binder = allocator.openSession(&self.config, &self.callback)?;
+        let binder = Arc::new(allocator.openSession(&self.config, &self.callback)?);
         let mut outcome = Outcome::default();
         loop {
             let ids = self.holdings.not_in(&outcome.presented);
@@ -429,12 +429,7 @@ impl Connection {
     }
 
     /// Presents buffers, as many at a time as a call takes.
-    fn present(
-        &self,
-        binder: &Strong<dyn IAllocatorSession>,
-        ids: &[i64],
-        outcome: &mut Outcome,
-    ) -> Result<(), Error> {
+    fn present(&self, binder: &Binder, ids: &[i64], outcome: &mut Outcome) -> Result<(), Error> {
         for part in ids.chunks(MAX_BATCH as usize) {
             let (mut presented, mut entries): (Vec<i64>, Vec<ReattachEntry>) = Default::default();
             for &id in part {

@@ -39,9 +39,9 @@ impl Kinds {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The request for this, if it is among the last.
-    pub(crate) fn find(&self, descriptor: &BufferDescriptor) -> Option<Known> {
-        self.all().iter().find(|known| known.kind.descriptor == *descriptor).cloned()
+    /// The request that is the one, if it is among the last.
+    pub(crate) fn find(&self, is_it: impl Fn(&BufferDescriptor) -> bool) -> Option<Known> {
+        self.all().iter().find(|known| is_it(&known.kind.descriptor)).cloned()
     }
 
     /// Notes a request in the place of an equal one, or else of the oldest.
@@ -67,7 +67,8 @@ mod tests {
     }
 
     fn found(kinds: &Kinds, bytes: u64) -> Option<i32> {
-        kinds.find(&BufferRequest::linear(bytes).descriptor()).map(|known| known.request_id)
+        let request = BufferRequest::linear(bytes);
+        kinds.find(|other| request.is_described_by(other)).map(|known| known.request_id)
     }
 
     #[test]
@@ -89,9 +90,10 @@ mod tests {
         let kinds = Kinds::default();
         kinds.note(known(4096, 1));
         let same = BufferRequest::linear(4096);
-        assert!(kinds.find(&same.descriptor()).is_some());
+        assert!(kinds.find(|known| *known == same.descriptor()).is_some());
         for other in [same.clone().no_pool(), same.clone().name("n"), same.heap("system")] {
-            assert!(kinds.find(&other.descriptor()).is_none(), "{other:?}");
+            assert!(kinds.find(|known| *known == other.descriptor()).is_none(), "{other:?}");
+            assert!(kinds.find(|known| other.is_described_by(known)).is_none(), "{other:?}");
         }
     }
 }

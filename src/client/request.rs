@@ -111,22 +111,9 @@ impl BufferRequest {
 
     /// The request as the interface carries it.
     pub fn descriptor(&self) -> BufferDescriptor {
-        let int = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
-        let long = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         BufferDescriptor {
             name: self.name.clone(),
-            shape: match self.shape {
-                RequestShape::Linear(bytes) => BufferShape::LinearBytes(long(bytes)),
-                RequestShape::Region(bytes) => BufferShape::RegionBytes(long(bytes)),
-                RequestShape::Image { width, height, format } => {
-                    BufferShape::Image(ImageDescriptor {
-                        width: int(width),
-                        height: int(height),
-                        layers: int(self.layers),
-                        format: AidlFormat(format.value()),
-                    })
-                }
-            },
+            shape: self.shape(),
             // AIDL's `long` carries the bits; the sign means nothing.
             usage: self.usage.bits() as i64,
             heap: self.heap.clone(),
@@ -134,9 +121,74 @@ impl BufferRequest {
             options: self.purge_chunk.map(chunk_option).into_iter().collect(),
         }
     }
+
+    /// Whether this is what [`descriptor`](Self::descriptor) would give, without making one.
+    pub(crate) fn is_described_by(&self, descriptor: &BufferDescriptor) -> bool {
+        let has_options = match (self.purge_chunk, descriptor.options.as_slice()) {
+            (None, options) => options.is_empty(),
+            (Some(chunk), [option]) => *option == chunk_option(chunk),
+            (Some(_), _) => false,
+        };
+        has_options
+            && self.shape() == descriptor.shape
+            && self.flags == descriptor.flags
+            && self.usage.bits() as i64 == descriptor.usage
+            && self.name == descriptor.name
+            && self.heap == descriptor.heap
+    }
+
+    fn shape(&self) -> BufferShape {
+        let int = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+        let long = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        match self.shape {
+            RequestShape::Linear(bytes) => BufferShape::LinearBytes(long(bytes)),
+            RequestShape::Region(bytes) => BufferShape::RegionBytes(long(bytes)),
+            RequestShape::Image { width, height, format } => BufferShape::Image(ImageDescriptor {
+                width: int(width),
+                height: int(height),
+                layers: int(self.layers),
+                format: AidlFormat(format.value()),
+            }),
+        }
+    }
 }
 
 fn chunk_option(bytes: u64) -> Wish {
     let value = i64::try_from(bytes).unwrap_or(i64::MAX);
     Wish { name: AllocationOption::PURGE_CHUNK_BYTES.to_owned(), value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_described_by_its_own_descriptor_and_by_no_other() {
+        let linear = BufferRequest::linear(4096);
+        let image = BufferRequest::image(4, 4, PixelFormat::Rgba8888);
+        let requests = [
+            linear.clone(),
+            BufferRequest::linear(4097),
+            BufferRequest::region(4096),
+            linear.clone().name("n"),
+            linear.clone().heap(""),
+            linear.clone().heap("system"),
+            linear.clone().no_pool(),
+            linear.clone().strict_heap(),
+            linear.usage(Usage::CPU_READ_OFTEN),
+            BufferRequest::region(4096).purgeable(),
+            BufferRequest::region(4096).purgeable_in_chunks_of(4096),
+            BufferRequest::region(4096).purgeable_in_chunks_of(8192),
+            image.clone(),
+            image.clone().layers(2),
+            BufferRequest::image(4, 5, PixelFormat::Rgba8888),
+            BufferRequest::image(4, 4, PixelFormat::Rgbx8888),
+        ];
+        for (one, request) in requests.iter().enumerate() {
+            for (other, described) in requests.iter().enumerate() {
+                let is_described = request.is_described_by(&described.descriptor());
+                assert_eq!(is_described, one == other, "{request:?} by {described:?}");
+            }
+        }
+    }
 }

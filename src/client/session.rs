@@ -22,7 +22,7 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     ShareToken::ShareToken,
 };
 
-use crate::buffer::{Buffer, Held};
+use crate::buffer::{Buffer, Granted, Held};
 use crate::connection::{Again, Connection};
 use crate::kinds::{Kind, Known};
 use crate::{BufferRequest, Error, RefusalCode};
@@ -164,7 +164,7 @@ impl Session {
     /// interface.
     pub fn allocate(&self, request: &BufferRequest, count: usize) -> Result<Vec<Buffer>, Error> {
         let count = i32::try_from(count).unwrap_or(i32::MAX);
-        self.allocate_descriptor(request.descriptor(), count)
+        Buffer::of_allocation(self, self.granted(request, count)?)
     }
 
     /// The same for a caller that has a descriptor of its own.
@@ -173,9 +173,23 @@ impl Session {
         descriptor: BufferDescriptor,
         count: i32,
     ) -> Result<Vec<Buffer>, Error> {
-        if let Some(buffers) = self.allocate_again(&descriptor, count) {
-            return buffers;
+        let known = self.0.kinds.find(|other| *other == descriptor);
+        let granted = match known.and_then(|known| self.granted_again(known, count)) {
+            Some(granted) => granted?,
+            None => self.granted_anew(descriptor, count)?,
+        };
+        Buffer::of_allocation(self, granted)
+    }
+
+    fn granted(&self, request: &BufferRequest, count: i32) -> Result<Granted, Error> {
+        let known = self.0.kinds.find(|descriptor| request.is_described_by(descriptor));
+        match known.and_then(|known| self.granted_again(known, count)) {
+            Some(granted) => granted,
+            None => self.granted_anew(request.descriptor(), count),
         }
+    }
+
+    fn granted_anew(&self, descriptor: BufferDescriptor, count: i32) -> Result<Granted, Error> {
         let call = |binder: &Binder| binder.allocate(&descriptor, count);
         let (answer, generation) = self.0.call_noting(Again::Yes, call)?;
         let Allocation { layout, buffers, requestId: request_id } = answer;
@@ -183,20 +197,16 @@ impl Session {
         if request_id != 0 {
             self.0.kinds.note(Known { generation, request_id, kind: kind.clone() });
         }
-        Buffer::of_allocation(self, &kind, buffers, generation)
+        Ok(Granted { generation, kind, buffers })
     }
 
-    /// Allocates what was allocated before. `None` if the request has to be made in full: it is not
-    /// among the last, or what served it is not there any more or has nothing left.
-    fn allocate_again(
-        &self,
-        descriptor: &BufferDescriptor,
-        count: i32,
-    ) -> Option<Result<Vec<Buffer>, Error>> {
-        let Known { generation, request_id, kind } = self.0.kinds.find(descriptor)?;
+    /// What was granted before, once more. `None` if the request has to be made in full: what served it
+    /// is not there any more or has nothing left.
+    fn granted_again(&self, known: Known, count: i32) -> Option<Result<Granted, Error>> {
+        let Known { generation, request_id, kind } = known;
         let call = |binder: &Binder| binder.allocateAgain(request_id, count);
         match self.0.call_of(generation, call)? {
-            Ok(buffers) => Some(Buffer::of_allocation(self, &kind, buffers, generation)),
+            Ok(buffers) => Some(Ok(Granted { generation, kind, buffers })),
             Err(status) => {
                 let full = [RefusalCode::NOT_FOUND, RefusalCode::HEAP_REFUSED];
                 match Error::from(status) {
@@ -209,8 +219,7 @@ impl Session {
 
     /// Allocates one buffer.
     pub fn allocate_one(&self, request: &BufferRequest) -> Result<Buffer, Error> {
-        let mut buffers = self.allocate(request, 1)?;
-        buffers.pop().ok_or_else(|| Error::BadAnswer("no buffer where one was due".to_owned()))
+        Buffer::of_one_allocation(self, self.granted(request, 1)?)
     }
 
     /// Gives buffers up in as few calls as possible; dropping them gives each up by a call of its

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::in_use::{Hold, InUse};
 use crate::lock::lock;
@@ -209,7 +209,7 @@ impl Accounts {
     ) -> Result<Charge, Refusal> {
         let over = Refusal::TooLarge { asked: bytes_each, limit: self.limits.buffer_bytes };
         let bytes = bytes_each.checked_mul(count).ok_or(over)?;
-        self.spare(bytes)?;
+        self.spare(bytes, Instant::now())?;
         self.admit_within_limits(uid, bytes, descriptors_each, count)
     }
 
@@ -259,18 +259,26 @@ impl Accounts {
         check: impl FnOnce(&Used, &Used) -> Result<(), Refusal>,
     ) -> Result<Charge, Refusal> {
         let mut books = lock(&self.books);
-        let own = books.uids.get(&uid).copied().unwrap_or_default();
-        check(&books.service, &own)?;
-        books.service.add(amount);
-        books.uids.entry(uid).or_default().add(amount);
+        let Books { service, uids, .. } = &mut *books;
+        match uids.get_mut(&uid) {
+            Some(own) => {
+                check(service, own)?;
+                own.add(amount);
+            }
+            None => {
+                check(service, &Used::default())?;
+                uids.insert(uid, amount);
+            }
+        }
+        service.add(amount);
         drop(books);
         let hold = self.in_use.hold();
         Ok(Charge { accounts: self.clone(), uid, amount, lingers: false, hold })
     }
 
-    /// Notes that so many bytes will be taken from the system, unless its reserve would be smaller.
-    pub(crate) fn spare(&self, bytes: u64) -> Result<(), Refusal> {
-        self.reserve.take(bytes)
+    /// Notes that so many bytes will be taken from the system now, unless its reserve would be smaller.
+    pub(crate) fn spare(&self, bytes: u64, now: Instant) -> Result<(), Refusal> {
+        self.reserve.take(bytes, now)
     }
 
     /// Notes that at most so many bytes were purged: they can be admitted again.
@@ -330,8 +338,21 @@ impl Charge {
         Charge { accounts, uid: self.uid, amount, lingers: self.lingers, hold }
     }
 
+    /// The bookings of the single buffers, of so many bytes and descriptors each.
+    pub(crate) fn into_buffers(self, bytes: u64, descriptors: u64) -> impl Iterator<Item = Charge> {
+        let mut rest = Some(self);
+        std::iter::from_fn(move || match rest.take()? {
+            mut several if several.amount.buffers > 1 => {
+                let one = several.split_buffer(bytes, descriptors);
+                rest = Some(several);
+                Some(one)
+            }
+            last => Some(last),
+        })
+    }
+
     /// Splits the booking of one buffer off, of so many bytes and descriptors.
-    pub(crate) fn split_buffer(&mut self, bytes: u64, descriptors: u64) -> Charge {
+    fn split_buffer(&mut self, bytes: u64, descriptors: u64) -> Charge {
         let amount = Used { bytes, buffers: 1, descriptors, sessions: 0 };
         self.amount.subtract(amount);
         let (accounts, hold) = (self.accounts.clone(), self.hold.clone());

@@ -6,6 +6,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::time::Instant;
 
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     Access::Access, BufferDescriptor::BufferDescriptor,
@@ -15,7 +16,7 @@ use crate::accounts::Charge;
 use crate::heap::Heap;
 use crate::heaps::Choice;
 use crate::lock::lock;
-use crate::memory::Memory;
+use crate::memory::{Memory, Order};
 use crate::refusal::Refusal;
 use crate::remembered::Served;
 use crate::request::Request;
@@ -59,7 +60,7 @@ impl Service {
                 let none = || Refusal::Internal("no heap was tried".to_owned());
                 return Err(first_refusal.unwrap_or_else(none));
             };
-            match self.allocate_from(choice, session, &request, count) {
+            match self.allocate_from(choice, session, &request, count, Instant::now()) {
                 Ok(batch) => break (batch, choice),
                 Err(refusal @ Refusal::HeapRefused { .. }) => {
                     log::debug!("{refusal}");
@@ -72,22 +73,22 @@ impl Service {
         Ok((batch, is_best.then(|| Served::new(request, choice))))
     }
 
-    /// Allocates `count` more buffers as an earlier request, from the heap that served it.
+    /// Allocates `count` more buffers as an earlier request, from the heap that served it, `now`.
     pub(crate) fn allocate_again(
         &self,
         session: &Session,
         request_id: i32,
         count: i32,
+        now: Instant,
     ) -> Result<Vec<Fresh>, Refusal> {
         let count = self.checked_count("count", i64::from(count))?;
-        let served = lock(&session.remembered).get(request_id).cloned();
-        let served = served.filter(|served| self.heaps().has_heap(served.choice().heap));
-        let Some(served) = served else {
+        let served = lock(&session.remembered).get(request_id);
+        let Some(served) = served.filter(|served| served.choice().heap.is_there()) else {
             // That the session is open, before what it remembers.
             session.held()?;
             return Err(Refusal::RequestNotFound(request_id));
         };
-        self.allocate_from(served.choice(), session, &served.request, count)
+        self.allocate_from(served.choice(), session, &served.request, count, now)
     }
 
     fn allocate_from(
@@ -96,6 +97,7 @@ impl Service {
         session: &Session,
         request: &Arc<Request>,
         count: u64,
+        now: Instant,
     ) -> Result<Vec<Fresh>, Refusal> {
         let recycles = choice.heap.recycles() && !request.no_pool;
         let bytes = self.allocation_bytes(request.bytes(), choice.heap, recycles)?;
@@ -104,27 +106,27 @@ impl Service {
         let room = session.reserve(count, batch_bytes)?;
         let descriptors = choice.heap.descriptors(request.face());
         let (uid, accounts) = (session.uid, &self.accounts);
-        let mut charge = self.admitted_or_settled(uid, || {
+        let charge = self.admitted_or_settled(uid, || {
             accounts.admit_within_limits(uid, batch_bytes, descriptors, count)
         })?;
         let recycler = &self.reclaimer.recycler;
+        let order = Order { request, choice, bytes, now };
         let mut is_spared = false;
-        let fresh = |number| {
-            let own = charge.split_buffer(bytes, descriptors);
+        let fresh = |(number, own)| {
             let kept = if recycles { recycler.take(choice.heap, bytes) } else { None };
+            let id = self.new_id();
             let memory = match kept {
-                Some(cleared) => Memory::reuse(request, choice, cleared, bytes, own),
+                Some(cleared) => Memory::reuse(&order, own, id, cleared),
                 None => {
                     // All that is left of the batch may have to come from the system.
                     if !std::mem::replace(&mut is_spared, true) {
                         let rest = bytes.saturating_mul(count.saturating_sub(number));
-                        self.admitted_or_settled(uid, || accounts.spare(rest))?;
+                        self.admitted_or_settled(uid, || accounts.spare(rest, order.now))?;
                     }
-                    Memory::allocate(request, choice, bytes, own)?
+                    Memory::allocate(&order, own, id)?
                 }
             };
-            let id = self.new_id();
-            let memory = Arc::new(memory.owned_as(id));
+            let memory = Arc::new(memory);
             if let Some(region) = memory.purgeable() {
                 self.purger.register(session.uid, region)?;
             }
@@ -133,7 +135,8 @@ impl Service {
             let receipt = memory.receipt(&self.receipts, session.uid, id, &owner);
             Ok(Fresh { id, memory, opened, receipt })
         };
-        let batch = (0..count).map(fresh).collect::<Result<Vec<_>, Refusal>>()?;
+        let each = (0u64..).zip(charge.into_buffers(bytes, descriptors));
+        let batch = each.map(fresh).collect::<Result<Vec<_>, Refusal>>()?;
         room.fill(batch.iter().map(|fresh| (fresh.id, fresh.memory.clone())))?;
         self.counters.allocated.fetch_add(count, Ordering::Relaxed);
         Ok(batch)

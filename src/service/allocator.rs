@@ -198,8 +198,9 @@ impl IAllocatorSession for SessionObject {
         request_id: i32,
         count: i32,
     ) -> hal_binder::Result<Vec<AllocatedBuffer>> {
-        self.answer(self.timed(Operation::Allocate, || {
-            let batch = self.service.allocate_again(&self.session, request_id, count)?;
+        let operations = &self.service.operations;
+        self.answer(operations.timed_from(Operation::Allocate, |now| {
+            let batch = self.service.allocate_again(&self.session, request_id, count, now)?;
             Ok(wire::allocated(batch))
         }))
     }

@@ -3,6 +3,7 @@
 
 //! One heap: what it gives, how much of it at once, and how the kernel is asked.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use berth_kernel::ashmem::Ashmem;
@@ -64,13 +65,26 @@ pub(crate) struct Heap {
     pub(crate) source: Source,
     /// What clients have of it.
     pub(crate) gauge: Arc<Gauge>,
+    /// Heaps were looked for again, and this is none of those that were found.
+    retired: AtomicBool,
 }
 
 impl Heap {
     /// A heap of this name.
     pub(crate) fn new(name: String, class: HeapClass, max_bytes: u64, source: Source) -> Heap {
         let gauge = Gauge::of_heap(&name);
-        Heap { name, class, max_bytes, source, gauge }
+        Heap { name, class, max_bytes, source, gauge, retired: AtomicBool::new(false) }
+    }
+
+    /// Notes that it is not among the heaps any more, though another of its name may be. What was
+    /// allocated stays.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is among the heaps.
+    pub(crate) fn is_there(&self) -> bool {
+        !self.retired.load(Ordering::Relaxed)
     }
 
     /// Whether it answers to a name: its own, or another that its kind has had.

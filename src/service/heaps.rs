@@ -98,11 +98,6 @@ impl Heaps {
         self.heaps.iter().find(|heap| heap.name == name)
     }
 
-    /// Whether it is one of them still, and not another of its name.
-    pub(crate) fn has_heap(&self, heap: &Arc<Heap>) -> bool {
-        self.heaps.iter().any(|one| Arc::ptr_eq(one, heap))
-    }
-
     /// The names of all of them.
     pub(crate) fn names(&self) -> String {
         let names: Vec<&str> = self.iter().map(|heap| heap.name.as_str()).collect();

@@ -76,6 +76,16 @@ struct Taker {
     token: u64,
 }
 
+/// What a heap is asked for, for each buffer of a batch.
+pub(crate) struct Order<'batch> {
+    pub(crate) request: &'batch Arc<Request>,
+    pub(crate) choice: Choice<'batch>,
+    /// Whole pages, in bytes.
+    pub(crate) bytes: u64,
+    /// When it was asked for.
+    pub(crate) now: Instant,
+}
+
 /// Memory that a former service gave, and is proven.
 pub(crate) struct Former {
     pub(crate) request: Arc<Request>,
@@ -91,51 +101,44 @@ pub(crate) struct Former {
 }
 
 impl Memory {
-    /// Allocates from the chosen heap. `charge` is for this one buffer of `bytes`, whole pages.
+    /// Allocates from the chosen heap. `charge` is for this one buffer, and `owner` its id with its
+    /// owner.
     pub(crate) fn allocate(
-        request: &Arc<Request>,
-        choice: Choice<'_>,
-        bytes: u64,
+        order: &Order<'_>,
         charge: Charge,
+        owner: i64,
     ) -> Result<Memory, Refusal> {
-        let held = choice.heap.allocate(&request.name, bytes, request.face())?;
+        let Order { request, choice, bytes, .. } = order;
+        let held = choice.heap.allocate(&request.name, *bytes, request.face())?;
         let identity = held.identity().map_err(Refusal::of_kernel)?;
-        Ok(Memory::of(request, choice, held, identity, bytes, charge, false))
+        Ok(Memory { owner, ..Memory::of(order, charge, held, identity) })
     }
 
     /// The same of memory that is clean and was somebody's before. It costs no system call if the name
     /// is the same.
-    pub(crate) fn reuse(
-        request: &Arc<Request>,
-        choice: Choice<'_>,
-        cleared: Cleared,
-        bytes: u64,
-        charge: Charge,
-    ) -> Memory {
+    pub(crate) fn reuse(order: &Order<'_>, charge: Charge, owner: i64, cleared: Cleared) -> Memory {
         let Cleared { held, identity, named } = cleared;
-        if kernel_name(&named.name) != kernel_name(&request.name) {
-            held.rename(&request.name);
+        if kernel_name(&named.name) != kernel_name(&order.request.name) {
+            held.rename(&order.request.name);
         }
-        Memory::of(request, choice, held, identity, bytes, charge, true)
+        Memory { owner, recycled: true, ..Memory::of(order, charge, held, identity) }
     }
 
     fn of(
-        request: &Arc<Request>,
-        choice: Choice<'_>,
+        order: &Order<'_>,
+        charge: Charge,
         held: HeapMemory,
         identity: Option<Identity>,
-        bytes: u64,
-        charge: Charge,
-        recycled: bool,
     ) -> Memory {
+        let Order { request, choice, bytes, now } = *order;
         Memory {
             request: request.clone(),
             identity,
             bytes,
             heap: choice.heap.clone(),
             fallback: choice.fallback,
-            since: Instant::now(),
-            recycled,
+            since: now,
+            recycled: false,
             restored: false,
             owner: 0,
             sealed: AtomicBool::new(false),
@@ -152,15 +155,11 @@ impl Memory {
         let Former { request, heap, held, identity, bytes, fallback, recycled, sealed, owner } =
             former;
         let choice = Choice { heap: &heap, fallback };
-        let memory = Memory::of(&request, choice, held, identity, bytes, charge, recycled);
+        let order = Order { request: &request, choice, bytes, now: Instant::now() };
+        let memory = Memory::of(&order, charge, held, identity);
         lock(&memory.sharing).ended = !has_owner;
         memory.sealed.store(sealed, Ordering::Relaxed);
-        Memory { restored: true, owner, ..memory }
-    }
-
-    /// The same memory with the id that its owner knows it by.
-    pub(crate) fn owned_as(self, id: i64) -> Memory {
-        Memory { owner: id, ..self }
+        Memory { restored: true, recycled, owner, ..memory }
     }
 
     /// The receipt for a session that holds it, 0 if there can be none.

@@ -89,9 +89,14 @@ impl Operations {
 
     /// Does something, notes how long it took, and traces it.
     pub(crate) fn timed<T>(&self, operation: Operation, act: impl FnOnce() -> T) -> T {
+        self.timed_from(operation, |_| act())
+    }
+
+    /// The same of what needs to know when it began.
+    pub(crate) fn timed_from<T>(&self, operation: Operation, act: impl FnOnce(Instant) -> T) -> T {
         let began = Instant::now();
         let slice = trace::slice_at(operation.name(), began);
-        let done = act();
+        let done = act(began);
         drop(slice);
         if let Some(latency) = self.0.get(operation as usize) {
             latency.record(began.elapsed());

@@ -37,7 +37,7 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// Ids of one start of the service are so many bits.
 const ID_BITS: u32 = 40;
 /// Room for what is said of most buffers.
-const PENDING_BYTES: usize = 256;
+const PENDING_BYTES: usize = 128;
 /// Ids are positive.
 const MOST_STARTS: u64 = 1 << (62 - ID_BITS);
 
@@ -68,6 +68,11 @@ pub(crate) struct Facts<'a> {
     pub(crate) recycled: bool,
     pub(crate) request: &'a Request,
 }
+
+/// 64 bits under the key of everything that a request says. It is the same for all buffers of it, and
+/// longer than all else that their receipts are for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Digest(u64);
 
 /// How a buffer was acquired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,19 +165,39 @@ impl Receipts {
         let mut seal = self.seal(b'b');
         let Facts { uid, id, owner, taken, marks, bytes, heap, fallback, recycled, request } =
             facts;
-        seal.number(u64::from(*uid));
+        let flags = [
+            *fallback,
+            *recycled,
+            taken.is_some(),
+            taken.is_some_and(|taken| taken.reads_only),
+            marks.1.is_some(),
+            owner != id,
+        ];
+        let flags = flags.into_iter().fold(0, |flags, flag| flags << 1 | u64::from(flag));
+        // The flags tell which of the parts are there.
+        seal.number(u64::from(*uid) << 8 | flags);
         seal.number(id.unsigned_abs());
-        seal.number(owner.unsigned_abs());
-        seal.number(taken.map_or(0, |taken| if taken.reads_only { 2 } else { 1 }));
-        seal.number(taken.map_or(0, |taken| taken.token));
-        seal.mark(Some(marks.0));
-        seal.mark(marks.1);
+        seal.mark(marks.0);
         seal.number(*bytes);
-        seal.text(heap);
-        seal.number(u64::from(*fallback) | (u64::from(*recycled) << 1));
-        seal.request(request);
+        seal.number(request.digest.get_or_init(|| self.digest(request)).0);
+        if owner != id {
+            seal.number(owner.unsigned_abs());
+        }
+        if let Some(taken) = taken {
+            seal.number(taken.token);
+        }
+        if let Some(second) = marks.1 {
+            seal.mark(second);
+        }
+        seal.bytes(heap.as_bytes());
         // The same to every client: nobody learns which of the two it was.
         seal.end().max(1) as i64
+    }
+
+    fn digest(&self, request: &Request) -> Digest {
+        let mut seal = self.seal(b'r');
+        seal.request(request);
+        Digest(seal.end())
     }
 
     /// Whether a receipt is for this.
@@ -255,14 +280,9 @@ impl Seal {
         self.bytes(text.as_bytes());
     }
 
-    fn mark(&mut self, mark: Option<Identity>) {
-        let (kind, first, second) = match mark {
-            None => (0, 0, 0),
-            Some(Identity { device, inode }) => (1, device, inode),
-        };
-        for number in [kind, first, second] {
-            self.number(number);
-        }
+    fn mark(&mut self, mark: Identity) {
+        self.number(mark.device);
+        self.number(mark.inode);
     }
 
     fn request(&mut self, request: &Request) {
@@ -353,11 +373,11 @@ mod tests {
         let requests = [
             request("b"),
             request("a\0"),
-            Request { usage: Usage::CPU_READ_OFTEN, ..plain.clone() },
-            Request { heap: Some(String::new()), ..plain.clone() },
-            Request { revoke_on_death: true, ..plain.clone() },
-            Request { shape: Shape::Linear(4095), ..plain.clone() },
-            Request { shape: Shape::Region(4096), ..plain.clone() },
+            Request { usage: Usage::CPU_READ_OFTEN, ..request("a") },
+            Request { heap: Some(String::new()), ..request("a") },
+            Request { revoke_on_death: true, ..request("a") },
+            Request { shape: Shape::Linear(4095), ..request("a") },
+            Request { shape: Shape::Region(4096), ..request("a") },
         ];
         let mut wrong = vec![
             Facts { uid: 10_002, ..good },
@@ -402,8 +422,7 @@ mod tests {
     #[test]
     fn another_key_gives_other_receipts() {
         let [one, other] = [(); 2].map(|()| Receipts::fresh(&random()).unwrap());
-        let request = request("a");
-        assert_ne!(one.of(&facts(&request)), other.of(&facts(&request)));
+        assert_ne!(one.of(&facts(&request("a"))), other.of(&facts(&request("a"))));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::heaps::Choice;
 use crate::request::Request;
 
 /// A request, and the heap that served it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Served {
     pub(crate) request: Arc<Request>,
     heap: Arc<Heap>,
@@ -36,7 +36,7 @@ impl Served {
 #[derive(Debug, Default)]
 pub(crate) struct Remembered {
     last: i32,
-    served: VecDeque<(i32, Served)>,
+    served: VecDeque<(i32, Arc<Served>)>,
 }
 
 impl Remembered {
@@ -47,13 +47,13 @@ impl Remembered {
         }
         // After 2³¹ requests none of the first is remembered.
         self.last = self.last.checked_add(1).unwrap_or(1);
-        self.served.push_back((self.last, served));
+        self.served.push_back((self.last, Arc::new(served)));
         self.last
     }
 
     /// The request of a number.
-    pub(crate) fn get(&self, id: i32) -> Option<&Served> {
-        self.served.iter().find(|(number, _)| *number == id).map(|(_, served)| served)
+    pub(crate) fn get(&self, id: i32) -> Option<Arc<Served>> {
+        self.served.iter().find(|(number, _)| *number == id).map(|(_, served)| served.clone())
     }
 }
 

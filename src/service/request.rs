@@ -3,6 +3,8 @@
 
 //! A descriptor that was checked: from here on sizes are numbers that fit and names are names.
 
+use std::sync::OnceLock;
+
 use berth_kernel::page_size;
 use berth_layout::{ImageLayout, ImageRequest, PixelFormat, StridePolicy, Usage};
 use berth_shared::purge::Chunks;
@@ -13,6 +15,7 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
 };
 
 use crate::heap_memory::Face;
+use crate::receipts::Digest;
 use crate::refusal::Refusal;
 
 /// Usage that needs what no layout here has.
@@ -47,7 +50,7 @@ pub(crate) enum Shape {
 }
 
 /// What is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) name: String,
     pub(crate) shape: Shape,
@@ -63,6 +66,8 @@ pub(crate) struct Request {
     pub(crate) revoke_on_death: bool,
     /// Bytes of the chunks that may go when memory is short.
     pub(crate) purge_chunk_bytes: Option<u64>,
+    /// What receipts hold of all this, once one was made out.
+    pub(crate) digest: OnceLock<Digest>,
 }
 
 impl Request {
@@ -106,6 +111,7 @@ impl Request {
             no_pool: has(AllocationFlag::NO_POOL),
             revoke_on_death: has(AllocationFlag::REVOKE_ON_DEATH),
             purge_chunk_bytes: checked_chunks(has(AllocationFlag::PURGEABLE), chunk_bytes)?,
+            digest: OnceLock::new(),
         };
         request.check_combination()?;
         request.check_chunks()?;
@@ -128,6 +134,7 @@ impl Request {
             no_pool: false,
             revoke_on_death: false,
             purge_chunk_bytes: None,
+            digest: OnceLock::new(),
         }
     }
 

@@ -23,9 +23,9 @@ impl Reserve {
         Reserve { bytes, gauge: Mutex::default() }
     }
 
-    /// Notes that so many bytes will be taken from the system, unless the reserve would be smaller.
-    pub(crate) fn take(&self, asked: u64) -> Result<(), Refusal> {
-        let taken = lock(&self.gauge).take(asked, self.bytes);
+    /// Notes that so many bytes will be taken from the system now, unless the reserve would be smaller.
+    pub(crate) fn take(&self, asked: u64, now: Instant) -> Result<(), Refusal> {
+        let taken = lock(&self.gauge).take(asked, self.bytes, now);
         let Err(reading) = taken else { return Ok(()) };
         // The kernel is asked without the lock.
         let memory = MemInfo::read().map_err(Refusal::of_kernel)?;
@@ -67,8 +67,9 @@ impl Gauge {
     const MAX_PURGE: Duration = Duration::from_secs(10);
 
     /// Counts `asked` as taken; or the number of the reading that is too old, or too low, to say.
-    fn take(&mut self, asked: u64, reserve: u64) -> Result<(), u64> {
-        let fresh = self.read.is_some_and(|read| read.elapsed() < Self::MAX_AGE);
+    fn take(&mut self, asked: u64, reserve: u64, now: Instant) -> Result<(), u64> {
+        let fresh =
+            self.read.is_some_and(|read| now.saturating_duration_since(read) < Self::MAX_AGE);
         if !fresh {
             return Err(self.reading);
         }
@@ -123,20 +124,20 @@ mod tests {
 
     #[test]
     fn the_reserve_is_never_given_away() {
-        let refusal = Reserve::new(u64::MAX / 2).take(1).unwrap_err();
+        let refusal = Reserve::new(u64::MAX / 2).take(1, Instant::now()).unwrap_err();
         assert_eq!(refusal.code(), AllocatorError::NO_MEMORY);
     }
 
     #[test]
     fn a_reading_that_came_second_does_not_forget_what_was_taken() {
-        let mut gauge = Gauge::default();
-        let (first, second) = (gauge.take(10, 0).unwrap_err(), gauge.take(20, 0).unwrap_err());
+        let (mut gauge, now) = (Gauge::default(), Instant::now());
+        let [first, second] = [10, 20].map(|asked| gauge.take(asked, 0, now).unwrap_err());
         gauge.renew(first, &memory(100, 0));
         assert_eq!(gauge.subtract(10, 0), Ok(()));
         gauge.renew(second, &memory(100, 0));
         assert_eq!(gauge.subtract(20, 0), Ok(()));
         assert_eq!(gauge.left, 70);
-        assert_eq!(gauge.take(65, 10), Err(1), "too little is left to say without asking");
+        assert_eq!(gauge.take(65, 10, now), Err(1), "too little is left to say without asking");
     }
 
     #[test]

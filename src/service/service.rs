@@ -19,6 +19,7 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
 
 use crate::abandoned;
 use crate::accounts::{Accounts, Limits};
+use crate::heap::Heap;
 use crate::heap_memory::Opened;
 use crate::heap_watch;
 use crate::heaps::Heaps;
@@ -183,10 +184,16 @@ impl Service {
     /// Looks for heaps again. What was allocated from one that is gone stays as it is.
     pub(crate) fn rediscover_heaps(&self) {
         let now = Arc::new(Heaps::discover(&self.policy, self.max_buffer_bytes()));
-        let before = std::mem::replace(&mut *lock(&self.heaps), now.clone());
+        let before = self.replace_heaps(now.clone());
         if before.names() != now.names() {
             log::info!("heaps: {}", now.names());
         }
+    }
+
+    fn replace_heaps(&self, now: Arc<Heaps>) -> Arc<Heaps> {
+        let before = std::mem::replace(&mut *lock(&self.heaps), now);
+        before.iter().for_each(Heap::retire);
+        before
     }
 
     /// The kernel's page size in bytes.
@@ -457,6 +464,7 @@ mod tests {
     use crate::heaps;
     use crate::testing::{self, region, service};
     use std::time::Duration;
+    use std::time::Instant;
     use vendor_berth_allocator::aidl::vendor::berth::allocator::{
         AllocatorError::AllocatorError, BufferShape::BufferShape,
         IAllocatorSession::REMEMBERED_REQUESTS, PoolOptions::PoolOptions,
@@ -505,7 +513,7 @@ mod tests {
         let session = session(&service);
         let look_again = || {
             let there = [("carveout", HeapClass::Vendor), ("memfd", HeapClass::Shmem)];
-            *lock(&service.heaps) = Arc::new(heaps::tests::heaps(Policy::default(), &there));
+            service.replace_heaps(Arc::new(heaps::tests::heaps(Policy::default(), &there)));
         };
         look_again();
         let shape = BufferShape::LinearBytes(1);
@@ -515,13 +523,13 @@ mod tests {
         assert!(fallback[0].memory.fallback, "carveout refused");
         assert_eq!(none, 0);
         let (_, number) = service.allocate(&session, &region(1), 1).unwrap();
-        let more = service.allocate_again(&session, number, 2).unwrap();
+        let more = service.allocate_again(&session, number, 2, Instant::now()).unwrap();
         assert_eq!((more.len(), session.held().unwrap().owned), (2, 4));
         look_again();
-        let refused = service.allocate_again(&session, number, 1).map(drop);
+        let refused = service.allocate_again(&session, number, 1, Instant::now()).map(drop);
         assert_eq!(refused, Err(Refusal::RequestNotFound(number)));
         service.end_session(session.id, Cause::Closed);
-        let refused = service.allocate_again(&session, number, 1).map(drop);
+        let refused = service.allocate_again(&session, number, 1, Instant::now()).map(drop);
         assert_eq!(refused, Err(Refusal::SessionClosed));
     }
 
@@ -533,7 +541,7 @@ mod tests {
         for _ in 0..REMEMBERED_REQUESTS {
             service.create_pool(&session, &region(1), &PoolOptions::default()).unwrap();
         }
-        service.allocate_again(&session, first, 1).unwrap();
+        service.allocate_again(&session, first, 1, Instant::now()).unwrap();
     }
 
     #[test]

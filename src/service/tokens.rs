@@ -244,9 +244,10 @@ mod tests {
     use crate::heap::{Heap, Source};
     use crate::heap_class::HeapClass;
     use crate::heaps::Choice;
+    use crate::memory::Order;
     use crate::request::{Request, Shape};
 
-    fn memory() -> Memory {
+    fn memory_of(owner: i64) -> Memory {
         let accounts =
             Arc::new(Accounts::new(Limits::of_machine(1 << 30, 4096), Default::default()));
         let request = Request::of_shape(Shape::Region(4096));
@@ -254,7 +255,13 @@ mod tests {
         let heap = Arc::new(heap);
         let choice = Choice { heap: &heap, fallback: false };
         let charge = accounts.admit(1, 4096, 1, 1).unwrap();
-        Memory::allocate(&Arc::new(request), choice, 4096, charge).unwrap()
+        let request = &Arc::new(request);
+        let order = Order { request, choice, bytes: 4096, now: Instant::now() };
+        Memory::allocate(&order, charge, owner).unwrap()
+    }
+
+    fn memory() -> Memory {
+        memory_of(0)
     }
 
     fn tokens() -> Tokens {
@@ -335,7 +342,7 @@ mod tests {
     #[test]
     fn a_token_of_a_former_service_is_good_for_its_buffer_uid_and_access_only_and_once() {
         let tokens = tokens();
-        let (memory, other) = (memory().owned_as(1), memory().owned_as(2));
+        let (memory, other) = (memory_of(1), memory_of(2));
         let (memory, other) = (Arc::new(memory), Arc::new(other));
         let (id, token) = tokens.issue(&memory, permit(2, LONG)).unwrap();
         // As if the service had died.
