@@ -52,9 +52,11 @@ impl Sides<'_> {
     /// Adds the rows.
     pub fn measure(&self, table: &mut Table) -> Result<()> {
         let session = self.allocator.open_session("bench")?;
+        // Who holds one buffer at a time, and none between, would measure how tables are made.
+        let _held = session.allocate_one(&BufferRequest::region(4096))?;
         if let Ok(heap) = DmaHeap::open("system") {
             for (bytes, rounds, name, small) in COLD {
-                let request = BufferRequest::linear(bytes).name("bench").no_pool();
+                let request = BufferRequest::linear(bytes).no_pool();
                 let raw = || Ok((self.bare.give()?, heap.allocate(bytes)?));
                 let ours = || fresh(&session, &request);
                 let pair = in_turns(rounds, ours, raw)?;
@@ -64,6 +66,7 @@ impl Sides<'_> {
                     self.floor(&session, &request, rounds, "bare call + ioctl", raw, table)?;
                 }
             }
+            self.named(&session, &heap, table)?;
             self.recycled(&session, table)?;
         }
         let request = BufferRequest::region(1 << 20).name("bench");
@@ -72,13 +75,39 @@ impl Sides<'_> {
         table.pair("allocate a region", "bare call + memfd", &pair, Target::AtMost(1.15));
         self.floor(&session, &request, 400, "bare call + memfd", raw, table)?;
 
-        let request = BufferRequest::linear(4 << 10).name("bench").no_pool();
+        let request = BufferRequest::linear(4 << 10).no_pool();
         let pair = in_turns(
             100,
             || Ok(session.allocate(&request, 16)?),
             || (0..16).map(|_| fresh(&session, &request)).collect::<Result<Vec<_>>>(),
         )?;
         table.pair("allocate 16 x 4 KiB in one call", "16 calls", &pair, Target::FasterBy(5.0));
+        if let Ok(heap) = DmaHeap::open("system") {
+            let raw = || Ok(heap.allocate(4 << 10)?);
+            let all = || (0..16).map(|_| raw()).collect::<Result<Vec<_>>>();
+            let one = || Ok((self.bare.give()?, raw()?));
+            let pair = in_turns(
+                100,
+                || Ok((self.bare.give_many(16)?, all()?)),
+                || (0..16).map(|_| one()).collect::<Result<Vec<_>>>(),
+            )?;
+            let what = "- the same without an allocator";
+            table.comparison(what, "16 x bare call + ioctl", &pair);
+        }
+        Ok(())
+    }
+
+    /// A buffer with a name, which the kernel is told in a call of its own.
+    fn named(&self, session: &Session, heap: &DmaHeap, table: &mut Table) -> Result<()> {
+        let request = BufferRequest::linear(4 << 10).name("bench").no_pool();
+        let raw = || {
+            let (descriptor, buffer) = (self.bare.give()?, heap.allocate(4 << 10)?);
+            buffer.set_name("bench")?;
+            Ok((descriptor, buffer))
+        };
+        let pair = in_turns(400, || fresh(session, &request), raw)?;
+        let against = "bare call + ioctl + name";
+        table.pair("allocate 4 KiB with a name, cold", against, &pair, Target::AtMost(1.15));
         Ok(())
     }
 
@@ -107,16 +136,14 @@ impl Sides<'_> {
             // One buffer goes round, beside that of `ready`, so that what is waited for is their being
             // cleared.
             session.trim()?;
-            let request = BufferRequest::linear(bytes).name("bench");
-            drop(session.allocate_one(&request)?);
-            drop(session.allocate_one(&other())?);
+            let request = BufferRequest::linear(bytes);
             let ours = || {
                 let buffer = session.allocate_one(&request)?;
                 ensure!(buffer.is_recycled(), "{name} came from the kernel");
                 Ok(buffer)
             };
             let bare = || Ok(self.bare.give()?);
-            let ready = || self.ready(session);
+            let ready = || self.ready(session, &request);
             let pair = in_turns_after(rounds, ready, ours, bare)?;
             let what = format!("allocate {name}, recycled and clean");
             table.pair(&what, "bare call", &pair, Target::AtMost(1.25));
@@ -133,23 +160,28 @@ impl Sides<'_> {
 
     /// The same, and that code is where it is when there is much to do: clearing 64 MiB has put
     /// everything out of the processor's caches.
-    fn ready(&self, session: &Session) -> Result<()> {
-        self.idle()?;
+    fn ready(&self, session: &Session, request: &BufferRequest) -> Result<()> {
+        self.idle(session, request)?;
         drop(self.bare.give()?);
         drop(session.allocate_one(&other())?);
         // Which keeps what it gave last.
         let known = OfTheFloor::known(self.floor, &other().no_pool())?;
         drop(OfTheFloor::again(self.floor, known)?);
-        self.idle()
+        self.idle(session, request)
     }
 
-    /// Waits until both freed buffers can be handed out again and nothing is at work any more.
-    fn idle(&self) -> Result<()> {
+    /// Waits until both freed buffers can be handed out again and nothing is at work any more. There
+    /// are none at first, and after a moment at which memory was short.
+    fn idle(&self, session: &Session, request: &BufferRequest) -> Result<()> {
         let began = Instant::now();
         loop {
             let stats = self.allocator.stats()?;
-            if stats.clearedBuffers == 2 && stats.idleBuffers == 2 {
+            if stats.idleBuffers >= 2 && stats.clearedBuffers == stats.idleBuffers {
                 return Ok(());
+            }
+            if stats.idleBuffers < 2 && stats.lingeringBuffers == 0 {
+                drop(session.allocate_one(request)?);
+                drop(session.allocate_one(&other())?);
             }
             ensure!(began.elapsed() < PATIENCE, "the two are not idle and clean: {stats:?}");
         }
@@ -183,7 +215,7 @@ impl Drop for OfTheFloor<'_> {
 
 /// What is allocated between two measurements.
 fn other() -> BufferRequest {
-    BufferRequest::linear(12 << 10).name("bench")
+    BufferRequest::linear(12 << 10)
 }
 
 /// A buffer of the kernel's.

@@ -3,6 +3,7 @@
 
 //! A service that does nothing but answer: what a call costs that carries a descriptor or bytes.
 
+use std::os::fd::AsFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,11 +18,14 @@ use crate::floor::{self, BnFloor, Floor};
 /// Under the allocator's prefix, so that the test VM's service manager lets it register.
 pub const NAME: &str = "vendor.berth.allocator.bench/bare";
 
-/// Bare calls.
-#[rsbinder::interface(descriptor = "vendor.berth.bench.IBare")]
+/// Bare calls, of an interface whose name is as long as that of the allocator's session: each call carries
+/// it, and what that takes is the transport's.
+#[rsbinder::interface(descriptor = "vendor.berth.allocator.bench.IBareService")]
 pub trait IBare {
     /// Returns a descriptor.
     fn give(&self) -> BinderResult<ParcelFileDescriptor>;
+    /// Returns so many descriptors.
+    fn give_many(&self, count: i32) -> BinderResult<Vec<ParcelFileDescriptor>>;
     /// Takes a descriptor.
     fn take(&self, descriptor: &ParcelFileDescriptor) -> BinderResult<()>;
     /// Takes bytes.
@@ -36,8 +40,11 @@ impl Interface for Bare {}
 
 impl IBare for Bare {
     fn give(&self) -> BinderResult<ParcelFileDescriptor> {
-        use std::os::fd::AsFd;
         Ok(ParcelFileDescriptor::new(self.0.as_fd().try_clone_to_owned()?))
+    }
+
+    fn give_many(&self, count: i32) -> BinderResult<Vec<ParcelFileDescriptor>> {
+        (0..count).map(|_| self.give()).collect()
     }
 
     fn take(&self, _descriptor: &ParcelFileDescriptor) -> BinderResult<()> {

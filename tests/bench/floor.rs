@@ -83,7 +83,9 @@ impl Floor {
         let (bytes, memory) = match (&descriptor.shape, &self.heap) {
             (BufferShape::LinearBytes(bytes), Some(heap)) => {
                 let buffer = heap.allocate(bytes.unsigned_abs()).map_err(refuse)?;
-                buffer.set_name(name).map_err(refuse)?;
+                if !name.is_empty() {
+                    buffer.set_name(name).map_err(refuse)?;
+                }
                 (*bytes, Memory::DmaBuf(buffer))
             }
             (BufferShape::RegionBytes(bytes), _) => {
