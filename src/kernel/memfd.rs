@@ -5,6 +5,7 @@
 //! memfd_create(2)).
 
 mod lease;
+mod pages;
 
 use std::fs::{File, OpenOptions};
 use std::ops::Range;
@@ -21,6 +22,8 @@ use nix::unistd::{ftruncate, geteuid};
 use nix::NixPath;
 
 use crate::{identity, page_size, KernelError};
+
+pub use pages::Pages;
 
 /// The longest name that the kernel takes, in bytes: `MFD_NAME_MAX_LEN` of `mm/memfd.c`.
 pub const MAX_NAME_BYTES: usize = 249;

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
 
-use berth_kernel::memfd::Memfd;
+use berth_kernel::memfd::{Memfd, Pages};
 use berth_kernel::KernelError;
 use berth_shared::purge::{ChunkState, Chunks, Pinner, PurgeBlock};
 
@@ -43,6 +43,13 @@ pub(crate) struct Purgeable {
     pub(crate) charge: OnceLock<ChunkCharge>,
     /// The purger was told that a session left, and has not looked yet.
     pub(crate) looks_pending: AtomicBool,
+}
+
+/// A region that is being purged.
+pub(crate) struct Opened {
+    block: PurgeBlock,
+    /// `None` if there was no descriptor for it.
+    pages: Option<Pages>,
 }
 
 /// A chunk that nobody pinned when it was looked at.
@@ -98,7 +105,7 @@ impl Purgeable {
             }
             let mapped = match block.take() {
                 Some(mapped) => mapped,
-                None => self.open_to_purge()?,
+                None => self.map_block()?,
             };
             let range = self.chunks.bytes_of(chunk);
             // The block has a word for each chunk.
@@ -204,23 +211,35 @@ impl Purgeable {
         Ok(Some(bytes.chunks_exact(4).map(word).collect()))
     }
 
-    /// Maps the block, to purge.
-    pub(crate) fn open_to_purge(&self) -> Result<PurgeBlock, KernelError> {
+    /// Opens it to be purged.
+    pub(crate) fn open_to_purge(&self) -> Result<Opened, KernelError> {
+        let block = self.map_block()?;
+        // For want of a descriptor nobody is to keep memory.
+        Ok(Opened { block, pages: self.memfd.pages().ok() })
+    }
+
+    fn map_block(&self) -> Result<PurgeBlock, KernelError> {
         PurgeBlock::map(self.block.as_fd(), &self.chunks)
     }
 
     /// Takes the memory of a chunk, if nobody pinned it since it was looked at. Answers the bytes that
     /// were given back: none if nobody had touched it, whatever was said of it. A page in the swap
     /// counts as one in memory.
-    pub(crate) fn purge(&self, block: &PurgeBlock, unpinned: &Unpinned) -> u64 {
+    pub(crate) fn purge(&self, opened: &Opened, unpinned: &Unpinned) -> u64 {
+        let Opened { block, pages } = opened;
         let range = self.chunks.bytes_of(unpinned.chunk);
         let bytes = range.end.saturating_sub(range.start);
         let taken = || self.memfd.taken_bytes().unwrap_or(0);
-        let before = taken();
-        let punched = block.purge(unpinned.chunk, unpinned.word, || self.memfd.punch_range(range));
+        let (before, mut written) = (taken(), 0);
+        let punched = block.purge(unpinned.chunk, unpinned.word, || {
+            let counted = pages.as_ref().and_then(|pages| pages.written_bytes(range.clone()).ok());
+            written = counted.unwrap_or(0);
+            self.memfd.punch_range(range)
+        });
         match punched {
-            // Others may touch pages of it meanwhile, or give them back.
-            Ok(Some(Ok(()))) => before.saturating_sub(taken()).min(bytes),
+            // By how much the region shrank tells of pages that were only reserved, and not of those
+            // that others touch meanwhile.
+            Ok(Some(Ok(()))) => before.saturating_sub(taken()).max(written).min(bytes),
             Ok(Some(Err(error))) => {
                 if !self.stuck.swap(true, Ordering::Relaxed) {
                     log::warn!("a purgeable region is left alone: {error}");

@@ -248,21 +248,21 @@ impl Purger {
         }
         let _slice = trace::slice("purge");
         let mut gone = 0u64;
-        // The block that was mapped last: chunks of one region often follow each other.
-        let mut mapped = None;
+        // The region that was opened last: chunks of one often follow each other.
+        let mut last = None;
         for Candidate { region, unpinned, .. } in in_order(candidates) {
             if gone >= wanted {
                 break;
             }
             let Some(region) = region.upgrade() else { continue };
-            let block = match mapped.take() {
-                Some((of, block)) if Arc::ptr_eq(&of, &region) => Ok(block),
+            let opened = match last.take() {
+                Some((of, opened)) if Arc::ptr_eq(&of, &region) => Ok(opened),
                 _ => region.open_to_purge(),
             };
-            match block {
-                Ok(block) => {
-                    gone = region.purge(&block, &unpinned).saturating_add(gone);
-                    mapped = Some((region, block));
+            match opened {
+                Ok(opened) => {
+                    gone = region.purge(&opened, &unpinned).saturating_add(gone);
+                    last = Some((region, opened));
                 }
                 Err(error) => log::warn!("a purgeable region was not purged: {error}"),
             }

@@ -92,11 +92,10 @@ impl Shows<'_> {
         gallery.cue("show")?;
         let remade: u64 = gallery.fact("remade")?.parse().context("how many")?;
         self.remade += remade;
-        // Not how many: the service counts by how much the region shrank, in which what the gallery
-        // wrote meanwhile is missing. It counts at the end of a purge.
-        let told = |now: &AllocatorStats| self.remade == 0 || purged(now) > self.purged_before;
+        // The service counts at the end of a purge.
+        let told = |now: &AllocatorStats| purged(now) - self.purged_before >= self.remade;
         wait_until(self.allocator, told)
-            .with_context(|| format!("{} were computed again, and none purged", self.remade))?;
+            .with_context(|| format!("{} were computed again that nobody purged", self.remade))?;
         Ok(remade)
     }
 }

@@ -6,8 +6,10 @@ use crate::memory::Place;
 use berth_kernel::identity;
 use berth_kernel::mapping::{Mapping, ReadWrite};
 use berth_shared::purge::{ChunkState, Chunks, Contents, Pinner, Priority, PurgeBlock};
+use nix::fcntl::posix_fallocate;
 use proptest::prelude::*;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::AtomicBool;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::AllocatorError::AllocatorError;
 
 const PAGE: u64 = 4096;
@@ -23,7 +25,10 @@ struct Client {
 
 impl Client {
     fn new(purger: &Arc<Purger>, uid: u32, chunks: u64) -> Client {
-        let chunks = Chunks::of(chunks * PAGE, PAGE).unwrap();
+        Client::of(purger, uid, Chunks::of(chunks * PAGE, PAGE).unwrap())
+    }
+
+    fn of(purger: &Arc<Purger>, uid: u32, chunks: Chunks) -> Client {
         let region = Arc::new(Purgeable::create("test", chunks).unwrap());
         purger.register(uid, &region).unwrap();
         let block = PurgeBlock::map(region.block(), &chunks).unwrap();
@@ -38,7 +43,8 @@ impl Client {
     /// Fills a chunk and leaves it unpinned, `age` units of time ago.
     fn leave(&self, chunk: u32, priority: u8, age: u32) {
         self.pin(chunk);
-        self.memory.fill((u64::from(chunk) * PAGE) as usize, PAGE as usize, 0xaa).unwrap();
+        let bytes = self.region.chunks.bytes_of(chunk);
+        self.memory.fill(bytes.start as usize, bytes.count(), 0xaa).unwrap();
         self.block.set_filled(chunk, true).unwrap();
         let since = Stamp::of_bits(Stamp::now().bits().wrapping_sub(age));
         let priority = Priority::new(priority).unwrap();
@@ -112,6 +118,43 @@ fn what_is_pinned_stays_and_its_memory_with_it() {
     }
     assert_eq!(client.pin(0), Contents::Purged);
     assert_eq!(client.pin(2), Contents::Kept);
+}
+
+#[test]
+fn what_was_taken_is_counted_though_its_owner_writes_elsewhere_meanwhile() {
+    let purger = purger();
+    const CHUNK: u64 = 256 * PAGE;
+    let client = Client::of(&purger, UID, Chunks::of(2 * CHUNK, CHUNK).unwrap());
+    let done = AtomicBool::new(false);
+    let counted: Vec<u64> = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                for page in (CHUNK..2 * CHUNK).step_by(PAGE as usize) {
+                    client.memory.fill(page as usize, 1, 1).unwrap();
+                }
+                // Pages of its own go as they came.
+                client.region.memfd().punch_range(CHUNK..2 * CHUNK).unwrap();
+            }
+        });
+        let purged = |_| {
+            client.leave(0, 3, 0);
+            purge(&purger, 256)
+        };
+        let counted = (0..200).map(purged).collect();
+        done.store(true, Ordering::Relaxed);
+        counted
+    });
+    assert_eq!(counted, [256; 200]);
+}
+
+#[test]
+fn what_was_only_reserved_counts_as_well() {
+    let purger = purger();
+    let client = Client::new(&purger, UID, 2);
+    client.leave(0, 3, 0);
+    client.region.memfd().punch_range(0..PAGE).unwrap();
+    posix_fallocate(client.region.as_fd().as_raw_fd(), 0, PAGE as i64).unwrap();
+    assert_eq!(purge(&purger, 1), 1);
 }
 
 #[test]
