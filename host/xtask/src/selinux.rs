@@ -64,9 +64,9 @@ fn policies(root: &Path, into: &Path) -> Result<()> {
     fs::create_dir(&without).with_context(|| format!("cannot create {}", without.display()))?;
     for (number, rule) in rules(&sources).iter().enumerate() {
         write(&without.join(format!("{number:03}.rule")), rule.to_string().as_bytes())?;
-        if let Ok(policy) = sources.clone().without(rule).compile() {
-            write(&without.join(format!("{number:03}.policy")), &policy)?;
-        }
+        let policy = sources.clone().without(rule).compile();
+        let policy = policy.with_context(|| format!("the policy without {rule}"))?;
+        write(&without.join(format!("{number:03}.policy")), &policy)?;
     }
     Ok(())
 }
