@@ -165,29 +165,29 @@ impl Receipts {
         let mut seal = self.seal(b'b');
         let Facts { uid, id, owner, taken, marks, bytes, heap, fallback, recycled, request } =
             facts;
+        let has_other_owner = owner != id;
         let flags = [
             *fallback,
             *recycled,
             taken.is_some(),
             taken.is_some_and(|taken| taken.reads_only),
             marks.1.is_some(),
-            owner != id,
+            has_other_owner,
         ];
-        let flags = flags.into_iter().fold(0, |flags, flag| flags << 1 | u64::from(flag));
+        let flags = (0..).zip(flags).fold(0, |all, (bit, flag)| all | u64::from(flag) << bit);
+        let Digest(digest) = *request.digest.get_or_init(|| self.digest(request));
+        let (first, second) = marks;
         // The flags tell which of the parts are there.
-        seal.number(u64::from(*uid) << 8 | flags);
-        seal.number(id.unsigned_abs());
-        seal.mark(marks.0);
-        seal.number(*bytes);
-        seal.number(request.digest.get_or_init(|| self.digest(request)).0);
-        if owner != id {
+        let (who, id) = (u64::from(*uid) << 8 | flags, id.unsigned_abs());
+        seal.numbers([who, id, first.device, first.inode, *bytes, digest]);
+        if has_other_owner {
             seal.number(owner.unsigned_abs());
         }
         if let Some(taken) = taken {
             seal.number(taken.token);
         }
-        if let Some(second) = marks.1 {
-            seal.mark(second);
+        if let Some(second) = second {
+            seal.numbers([second.device, second.inode]);
         }
         seal.bytes(heap.as_bytes());
         // The same to every client: nobody learns which of the two it was.
@@ -275,14 +275,19 @@ impl Seal {
         self.bytes(&number.to_le_bytes());
     }
 
+    /// At most eight, at once.
+    fn numbers<const N: usize>(&mut self, numbers: [u64; N]) {
+        debug_assert!(N <= 8);
+        let mut bytes = [0; 64];
+        for (room, number) in bytes.chunks_exact_mut(8).zip(numbers) {
+            room.copy_from_slice(&number.to_le_bytes());
+        }
+        self.bytes(bytes.get(..N * 8).unwrap_or_default());
+    }
+
     fn text(&mut self, text: &str) {
         self.number(text.len() as u64);
         self.bytes(text.as_bytes());
-    }
-
-    fn mark(&mut self, mark: Identity) {
-        self.number(mark.device);
-        self.number(mark.inode);
     }
 
     fn request(&mut self, request: &Request) {

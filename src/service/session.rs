@@ -368,6 +368,9 @@ impl Room<'_> {
 
 impl Drop for Room<'_> {
     fn drop(&mut self) {
+        if self.buffers == 0 {
+            return;
+        }
         let mut table = lock(&self.session.table);
         // A session that ended meanwhile holds nothing any more, this room included.
         if table.open {
