@@ -31,6 +31,9 @@ use std::str::FromStr;
 /// is no promise: what is there is found out by looking.
 pub const WITHOUT: &str = "BERTH_WITHOUT";
 
+/// The environment variable that names a folder with programs of another C library.
+pub const OTHER_LIBC_FOLDER: &str = "BERTH_OTHER_LIBC_BIN_DIR";
+
 /// Something that some kernels have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Facility {
@@ -72,13 +75,15 @@ pub enum Facility {
     OwnMachine,
     /// A C compiler, `cc`.
     CCompiler,
+    /// Programs of another C library, in [`OTHER_LIBC_FOLDER`].
+    OtherLibc,
     /// SELinux with the allocator's policy, enforcing: every process in a domain of its own.
     SelinuxPolicy,
 }
 
 impl Facility {
     /// All of them.
-    pub const ALL: [Facility; 18] = [
+    pub const ALL: [Facility; 19] = [
         Facility::Binder,
         Facility::DmaHeapSystem,
         Facility::Cma,
@@ -96,6 +101,7 @@ impl Facility {
         Facility::Seccomp,
         Facility::OwnMachine,
         Facility::CCompiler,
+        Facility::OtherLibc,
         Facility::SelinuxPolicy,
     ];
 
@@ -119,6 +125,7 @@ impl Facility {
             Facility::Seccomp => "seccomp",
             Facility::OwnMachine => "own-machine",
             Facility::CCompiler => "c-compiler",
+            Facility::OtherLibc => "other-libc",
             Facility::SelinuxPolicy => "selinux-policy",
         }
     }

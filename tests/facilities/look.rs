@@ -48,6 +48,7 @@ pub fn is_here(facility: Facility) -> bool {
             let path = std::env::var_os("PATH").unwrap_or_default();
             std::env::split_paths(&path).any(|folder| folder.join("cc").is_file())
         }
+        Facility::OtherLibc => std::env::var_os(crate::OTHER_LIBC_FOLDER).is_some(),
         // The class is in Android's policies, and in ours, and in no distribution's.
         Facility::SelinuxPolicy => {
             let enforcing = fs::read_to_string("/sys/fs/selinux/enforce");

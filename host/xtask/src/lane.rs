@@ -114,6 +114,7 @@ pub const LANES: &[Lane] = &[
             selinux: false,
             without: &[
                 Facility::CCompiler,
+                Facility::OtherLibc,
                 Facility::Cma,
                 Facility::Ion,
                 Facility::Ashmem,
@@ -139,6 +140,7 @@ pub const LANES: &[Lane] = &[
             selinux: false,
             without: &[
                 Facility::CCompiler,
+                Facility::OtherLibc,
                 Facility::Vgem,
                 Facility::Vkms,
                 Facility::SyncFiles,
@@ -161,6 +163,7 @@ pub const LANES: &[Lane] = &[
             selinux: true,
             without: &[
                 Facility::CCompiler,
+                Facility::OtherLibc,
                 Facility::Cma,
                 Facility::Ion,
                 Facility::Ashmem,
@@ -185,6 +188,7 @@ pub const LANES: &[Lane] = &[
             selinux: false,
             without: &[
                 Facility::CCompiler,
+                Facility::OtherLibc,
                 Facility::Ion,
                 Facility::Ashmem,
                 Facility::HugePages,

@@ -5,12 +5,13 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
-use berth_facilities::{Facility, WITHOUT};
+use berth_facilities::{Facility, OTHER_LIBC_FOLDER, WITHOUT};
 
 use crate::cache::Cache;
 use crate::image::{self, Command as GuestCommand, Payload, Start};
@@ -44,6 +45,8 @@ const DEVICE_PACKAGES: &[&str] = &[
 ];
 
 const END_TO_END: &str = "berth_end_to_end";
+/// The other process of its tests of shared structures.
+const SHARED_PEER: &str = "berth-shared-peer";
 
 /// Packages with unit tests that need a driver. They are ignored where the other unit tests run, and
 /// run with those on the kernel of each VM.
@@ -184,6 +187,7 @@ fn on_this_machine(lane: Lane, filter: &[String]) -> Result<Tally> {
     let service = workspace::named(&programs, "berth-allocator-service")?;
     let folder = service.parent().context("the HAL was built nowhere")?;
     let tests = tests(&[END_TO_END], &[])?;
+    let foreign = folder_of_another_c_library()?;
     let mut everything = String::new();
     let mut all_succeeded = true;
     // The tests give each process a user id of its own.
@@ -198,6 +202,8 @@ fn on_this_machine(lane: Lane, filter: &[String]) -> Result<Tally> {
         words.extend([LANE_TIMEOUT.as_secs().to_string().into(), "env".into()]);
         words.extend([format!("BERTH_LANE={}", lane.name).into(), "BERTH_TRANSPORT=rpc".into()]);
         words.push([OsString::from("BERTH_BIN_DIR="), folder.into()].into_iter().collect());
+        let variable = OsString::from(format!("{OTHER_LIBC_FOLDER}="));
+        words.push([variable, foreign.clone().into()].into_iter().collect());
         words.extend([test.path.clone().into(), "--test-threads=1".into()]);
         words.extend(filter.iter().map(OsString::from));
         let mut command = Command::new(&words[0]);
@@ -208,6 +214,14 @@ fn on_this_machine(lane: Lane, filter: &[String]) -> Result<Tally> {
     }
     let sum = libtest::summary(&everything);
     Ok(Tally::tests(sum, all_succeeded, Some(tests.len()), !filter.is_empty()))
+}
+
+/// Builds the peer of the tests of shared structures with the guest's C library; its folder.
+fn folder_of_another_c_library() -> Result<PathBuf> {
+    machine::ensure_target(GUEST_TARGET)?;
+    let options = ["build", "--bin", SHARED_PEER, "--target", GUEST_TARGET, "-p", END_TO_END];
+    let peer = workspace::named(&workspace::build(&options)?, SHARED_PEER)?.to_owned();
+    Ok(peer.parent().context("the peer was built nowhere")?.to_owned())
 }
 
 /// The tests of what stands closest to the kernel, with the drivers that they need.

@@ -15,7 +15,7 @@ use berth_end_to_end::shared::{check, fill, CONDITION, LENGTHS, MUTEX};
 use super::{rounds, Memory, PATIENCE};
 
 /// How far a peer may come before it is killed: often it has only just begun.
-fn steps(chance: &mut Chance) -> u32 {
+pub(super) fn steps(chance: &mut Chance) -> u32 {
     1 << chance.below(8)
 }
 
@@ -86,7 +86,7 @@ fn a_producer_outlives_its_consumers() {
 }
 
 /// The mutex, whether or not its last owner was killed with it, and whether it was.
-fn lock(mutex: &Mutex) -> (Guard<'_>, bool) {
+pub(super) fn lock(mutex: &Mutex) -> (Guard<'_>, bool) {
     match mutex.lock(PATIENCE) {
         Ok(guard) => (guard, false),
         Err(LockError::Orphaned(mut orphan)) => {

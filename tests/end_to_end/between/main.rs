@@ -4,6 +4,7 @@
 //! Structures in memory that processes share, between real processes: against a model, against peers
 //! that are killed at any moment, and against one that writes what it likes.
 
+mod c_libraries;
 mod hostile;
 mod killed;
 mod model;
@@ -39,7 +40,12 @@ impl Memory {
 
     /// Starts a peer with this memory.
     fn peer(&self, role: &str, number: u64) -> Peer {
-        let folder = PathBuf::from(std::env::var_os("BERTH_BIN_DIR").expect("BERTH_BIN_DIR"));
+        self.peer_in("BERTH_BIN_DIR", role, number)
+    }
+
+    /// The same by the program in a folder that a variable names.
+    fn peer_in(&self, folder: &str, role: &str, number: u64) -> Peer {
+        let folder = PathBuf::from(std::env::var_os(folder).expect(folder));
         let memory = format!("/proc/{}/fd/{}", std::process::id(), self.memfd.as_fd().as_raw_fd());
         let mut command = Command::new(folder.join("berth-shared-peer"));
         command.args([role, &memory, &number.to_string()]);
