@@ -452,20 +452,23 @@ impl<C: Cells> Machine<C> {
         }
     }
 
-    /// Sets the bit of a slot on one's own page, if it is within the limit, as what was `held` is.
-    fn claim(&self, slot: u32, mut held: u32, limit: u32) -> Claim {
+    /// Sets the bit of a slot on one's own page, if it is within the limit, as what was held `before`
+    /// is.
+    fn claim(&self, slot: u32, before: u32, limit: u32) -> Claim {
+        // Not what was held before, when another thread may still have had this slot.
+        let mut held = self.held();
         // Threads of one process compete here; each failure is another's success.
         loop {
             if held & bit(slot) != 0 {
                 return Claim::AlreadyOurs;
             }
+            if held != before && held.count_ones() >= limit {
+                return Claim::TooMany(limit);
+            }
             let own = self.cells.own(claims::HELD_AT);
             match own.compare_exchange(held, held | bit(slot), SeqCst, Relaxed) {
                 Ok(_) => return Claim::Noted,
                 Err(now) => held = now,
-            }
-            if held.count_ones() >= limit {
-                return Claim::TooMany(limit);
             }
         }
     }

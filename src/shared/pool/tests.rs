@@ -308,6 +308,31 @@ fn a_number_is_used_again_and_its_page_is_not() {
 
 #[test]
 #[cfg_attr(miri, ignore = "needs a kernel")]
+fn what_threads_of_one_participant_release_and_acquire_at_once_is_not_lost() {
+    let mut keeper = keeper(2, 2);
+    let [one, _other] = crowd(&mut keeper);
+    for _ in 0..100 {
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..500 {
+                        if let Ok(Some(slot)) = one.try_acquire() {
+                            let _ = one.release(slot);
+                        }
+                    }
+                });
+            }
+        });
+        let both = [(); 2].map(|()| one.try_acquire());
+        assert!(both.iter().all(|slot| matches!(slot, Ok(Some(_)))), "{both:?}");
+        for slot in both.into_iter().flatten().flatten() {
+            let _ = one.release(slot);
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn what_a_slow_thread_learns_does_not_undo_what_another_learnt() {
     let mut keeper = keeper(1, 1);
     let [gone, stays] = crowd(&mut keeper);
