@@ -196,12 +196,13 @@ fn nobody_starves() {
     let before = device.await_true("all are at work", || {
         Some(milled()).filter(|counts| counts.iter().all(|count| *count > 0))
     });
-    let counts = device.await_true("many frames", || {
+    // Who has the CPU alone goes round a thousand times while nobody stands in line, and the scheduler
+    // says how often that is. Who comes next of those who do, the models of the pool say.
+    device.await_true("each has had many turns", || {
         let since = milled().iter().zip(&before).map(|(now, then)| now - then).collect::<Vec<_>>();
-        (since.iter().sum::<usize>() > 1500).then_some(since)
+        assert!(since.iter().sum::<usize>() < 100_000, "{since:?}");
+        since.iter().all(|turns| *turns > 200).then_some(())
     });
-    let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
-    assert!(least * 3 > *most, "{counts:?}");
     others.iter().for_each(|(client, _)| assert!(client.stop_mill() > 0));
 }
 
