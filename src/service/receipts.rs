@@ -69,11 +69,6 @@ pub(crate) struct Facts<'a> {
     pub(crate) request: &'a Request,
 }
 
-/// 64 bits under the key of everything that a request says. It is the same for all buffers of it, and
-/// longer than all else that their receipts are for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Digest(u64);
-
 /// How a buffer was acquired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Taken {
@@ -175,7 +170,7 @@ impl Receipts {
             has_other_owner,
         ];
         let flags = (0..).zip(flags).fold(0, |all, (bit, flag)| all | u64::from(flag) << bit);
-        let Digest(digest) = *request.digest.get_or_init(|| self.digest(request));
+        let digest = *request.digest.get_or_init(|| self.digest(request));
         let (first, second) = marks;
         // The flags tell which of the parts are there.
         let (who, id) = (u64::from(*uid) << 8 | flags, id.unsigned_abs());
@@ -194,10 +189,10 @@ impl Receipts {
         seal.end().max(1) as i64
     }
 
-    fn digest(&self, request: &Request) -> Digest {
+    fn digest(&self, request: &Request) -> u64 {
         let mut seal = self.seal(b'r');
         seal.request(request);
-        Digest(seal.end())
+        seal.end()
     }
 
     /// Whether a receipt is for this.

@@ -15,7 +15,6 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
 };
 
 use crate::heap_memory::Face;
-use crate::receipts::Digest;
 use crate::refusal::Refusal;
 
 /// Usage that needs what no layout here has.
@@ -66,8 +65,9 @@ pub(crate) struct Request {
     pub(crate) revoke_on_death: bool,
     /// Bytes of the chunks that may go when memory is short.
     pub(crate) purge_chunk_bytes: Option<u64>,
-    /// What receipts hold of all this, once one was made out.
-    pub(crate) digest: OnceLock<Digest>,
+    /// All of this in 64 bits under this service's key, once a receipt was made out: longer than all
+    /// else that receipts are for, and the same for all buffers of the request.
+    pub(crate) digest: OnceLock<u64>,
 }
 
 impl Request {

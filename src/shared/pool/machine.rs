@@ -356,12 +356,14 @@ impl<C: Cells> Machine<C> {
 
     /// The board and what this participant holds, if it is on the one and may hold more.
     fn look(&self) -> Result<(Board, u32), Halt> {
+        // What is known before what there is: who finds them equal knows whoever is on the board.
+        let known = self.cells.known_epoch();
         let (board, held) = (self.cells.board(), self.held());
         if board.closed {
             Err(Halt::Closed)
         } else if board.alive & bit(self.cells.me()) == 0 {
             Err(Halt::Ended)
-        } else if board.epoch != self.cells.known_epoch() {
+        } else if board.epoch != known {
             Err(Halt::Stale)
         } else if held.count_ones() >= board.max_held {
             Err(Halt::TooManyHeld(board.max_held))
@@ -475,6 +477,8 @@ impl<C: Cells> Machine<C> {
 
     /// Who else claims a slot that one has just claimed, by a page that can be believed.
     fn rival(&self, slot: u32) -> Result<Option<u32>, Halt> {
+        // In this order as in `look`.
+        let known = self.cells.known_epoch();
         let board = self.cells.board();
         let me = self.cells.me();
         if board.closed {
@@ -484,7 +488,7 @@ impl<C: Cells> Machine<C> {
             return Err(Halt::Ended);
         }
         // After the claim: whoever joins from here on sees it. A slot that is gone is news, too.
-        if board.epoch != self.cells.known_epoch() || board.present & bit(slot) == 0 {
+        if board.epoch != known || board.present & bit(slot) == 0 {
             return Err(Halt::Stale);
         }
         for other in bits(board.alive & !bit(me)) {
@@ -562,7 +566,8 @@ impl<C: Cells> Machine<C> {
             |other| self.one_of(other, claims::WAITING_AT).unwrap_or(0) & line.waiters() != 0;
         // One that came since may wait, whose page is not known or is still that of whoever had its
         // number before.
-        self.cells.epoch() != self.cells.known_epoch() || bits(self.cells.alive()).any(waits)
+        let known = self.cells.known_epoch();
+        self.cells.epoch() != known || bits(self.cells.alive()).any(waits)
     }
 }
 

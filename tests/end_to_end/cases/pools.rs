@@ -183,7 +183,7 @@ fn pools_have_several_producers_and_consumers_and_two_never_hold_one_slot() {
 }
 
 #[test]
-fn nobody_starves() {
+fn all_who_compete_for_one_slot_go_on() {
     let device = Device::start();
     let owner = device.client(APP).with_session();
     let pool = owner.create_pool(&frame(), (1, 4, 1));
