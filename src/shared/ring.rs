@@ -36,19 +36,21 @@ pub use producer::{Producer, Reservation, WriteBatch};
 
 use cursor::{Bytes, Ended, Words};
 
-const KIND: Kind = Kind { name: "ring", magic: *b"brRG", version: 1 };
+const KIND: Kind = Kind { name: "ring", magic: *b"brRG", version: 2 };
 
-// Offsets in the block. What the two ends store lies in different cache lines.
+// Offsets in the block. What the two ends store lies in different cache lines, and what an end stores
+// with every record in none that the other looks at with every record: its presence, which hardly
+// ever changes, stays in the caches of both.
 const PERIOD: usize = 16;
 const LIMIT: usize = 20;
 const TAIL: usize = 64;
-const PRODUCER: usize = 72;
-const OVERRUNS: usize = 80;
+const OVERRUNS: usize = 72;
 const HEAD: usize = 128;
-const CONSUMER: usize = 136;
-const UNDERRUNS: usize = 144;
+const UNDERRUNS: usize = 136;
+const PRODUCER: usize = 192;
+const CONSUMER: usize = 256;
 /// Where the records begin.
-const RECORDS: usize = 256;
+const RECORDS: usize = 320;
 
 /// The least capacity of a ring in bytes.
 pub const MIN_CAPACITY: u32 = 64;

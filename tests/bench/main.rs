@@ -65,6 +65,12 @@ enum Role {
         /// The memory that it is in.
         memory: String,
     },
+    /// Copy records and count them; started by `run`.
+    #[command(hide = true)]
+    CopyPeer {
+        /// The memory that they are in.
+        memory: String,
+    },
     /// Read records from a pipe; started by `run`.
     #[command(hide = true)]
     PipePeer {
@@ -99,6 +105,7 @@ fn main() -> ExitCode {
         Role::Crowd => crowd::client(),
         Role::RawCrowd => crowd::raw(),
         Role::RingPeer { memory } => records::ring_peer(&memory),
+        Role::CopyPeer { memory } => records::copy_peer(&memory),
         Role::PipePeer { .. } => records::pipe_peer(),
         Role::QueuePeer { memory, regions } => records::queue_peer(&memory, &regions),
         Role::Books { sessions, buffers, service } => books::role(sessions, buffers, service),

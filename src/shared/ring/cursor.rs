@@ -108,13 +108,15 @@ pub struct Writer {
     cursor: Cursor,
     /// How many bytes may lie between the ends.
     limit: u32,
+    looks: Looks,
 }
 
 impl Writer {
     /// Goes on where the last producer stopped. `limit` is the capacity or less.
     pub fn attach(words: &Words<'_>, capacity: u32, limit: u32) -> Result<Writer, Corrupt> {
         let (head, tail) = indices(words, capacity)?;
-        Ok(Writer { cursor: Cursor { capacity, mine: tail, at: tail, theirs: head }, limit })
+        let cursor = Cursor { capacity, mine: tail, at: tail, theirs: head };
+        Ok(Writer { cursor, limit, looks: Looks::default() })
     }
 
     /// Bytes between the ends, as far as this end has looked.
@@ -185,7 +187,10 @@ impl Writer {
         if let Some(ended) = Ended::of(words.consumer) {
             return Err(ended);
         }
-        wait(words.consumer, || Ok(self.has_room(words, bytes)?), left)
+        let mut looks = self.looks;
+        let waited = wait(words.consumer, &mut looks, || Ok(self.has_room(words, bytes)?), left);
+        self.looks = looks;
+        waited
     }
 }
 
@@ -193,13 +198,15 @@ impl Writer {
 #[derive(Debug, Clone, Copy)]
 pub struct Reader {
     cursor: Cursor,
+    looks: Looks,
 }
 
 impl Reader {
     /// Goes on where the last consumer stopped.
     pub fn attach(words: &Words<'_>, capacity: u32) -> Result<Reader, Corrupt> {
         let (head, tail) = indices(words, capacity)?;
-        Ok(Reader { cursor: Cursor { capacity, mine: head, at: head, theirs: tail } })
+        let cursor = Cursor { capacity, mine: head, at: head, theirs: tail };
+        Ok(Reader { cursor, looks: Looks::default() })
     }
 
     /// Published bytes that were not passed yet, as far as this end has looked.
@@ -269,7 +276,10 @@ impl Reader {
         words: &Words<'_>,
         left: impl FnMut() -> Option<std::time::Duration>,
     ) -> Result<(), Ended> {
-        wait(words.producer, || Ok(self.has_record(words)?), left)
+        let mut looks = self.looks;
+        let waited = wait(words.producer, &mut looks, || Ok(self.has_record(words)?), left);
+        self.looks = looks;
+        waited
     }
 }
 
@@ -313,22 +323,60 @@ impl Ended {
     }
 }
 
-/// How often an end looks again before it asks the kernel to put it to sleep: a peer that is at work
-/// is done sooner than a system call is.
-const LOOKS: u32 = 64;
+/// How often an end looks again before it gives up the processor: a peer that is at work on another is
+/// done sooner than a system call is. Where that was in vain, as on a single processor, it looks less
+/// often the next time.
+#[derive(Debug, Clone, Copy)]
+struct Looks(u32);
+
+impl Looks {
+    const FEWEST: u32 = 2;
+    const MOST: u32 = 128;
+
+    fn were(&mut self, in_vain: bool) {
+        let next = if in_vain { self.0 / 2 } else { self.0.saturating_mul(2) };
+        self.0 = next.clamp(Looks::FEWEST, Looks::MOST);
+    }
+}
+
+impl Default for Looks {
+    fn default() -> Looks {
+        Looks(Looks::MOST)
+    }
+}
+
+/// How often an end lets others run before it asks the kernel to put it to sleep: a peer that waits for
+/// this processor fills or empties the ring meanwhile. One that had to wake this end would make way for
+/// it after its first record.
+const YIELDS: u32 = 4;
 
 /// Waits until `ready`, or until the other end can no longer make it so. The other end's word of
 /// presence is what is slept on: it changes when that end has done something or is gone.
 fn wait(
     other: &AtomicU32,
+    looks: &mut Looks,
     mut ready: impl FnMut() -> Result<bool, Ended>,
     mut left: impl FnMut() -> Option<std::time::Duration>,
 ) -> Result<(), Ended> {
-    for _ in 0..crate::atomics::most_looks(LOOKS) {
-        if ready()? {
-            return Ok(());
+    if ready()? {
+        return Ok(());
+    }
+    // Who may not wait at all is not kept.
+    if left().is_some() {
+        for _ in 0..crate::atomics::most_looks(looks.0) {
+            crate::atomics::spin_loop();
+            if ready()? {
+                looks.were(false);
+                return Ok(());
+            }
         }
-        crate::atomics::spin_loop();
+        looks.were(true);
+        for _ in 0..crate::atomics::most_looks(YIELDS) {
+            std::thread::yield_now();
+            if ready()? {
+                return Ok(());
+            }
+        }
     }
     loop {
         // What an end did before it went counts.

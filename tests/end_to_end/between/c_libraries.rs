@@ -28,11 +28,16 @@ fn kill_those_who_count(protocol: Protocol) {
     let mut chance = Chance::new(6);
     let mut deaths = [0, 0];
     for round in 0..250 {
+        let start = |own| match own {
+            true => memory.peer("count", 0),
+            false => foreign(&memory, "count", 0),
+        };
         let since = memory.steps();
-        let survivor = foreign(&memory, "count", 0);
-        let own = memory.peer("count", 0);
-        memory.await_steps(since, steps(&mut chance), || ());
-        let (dies, lives) = if round % 2 == 0 { (survivor, own) } else { (own, survivor) };
+        let dies = start(round % 2 == 0);
+        // It is at work by then, however slowly the other starts.
+        memory.await_steps(since, 1, || ());
+        let lives = start(round % 2 == 1);
+        memory.await_steps(memory.steps(), steps(&mut chance), || ());
         dies.kill();
         let (guard, died) = lock(&mutex);
         deaths[round % 2] += u32::from(died);
