@@ -112,7 +112,9 @@ impl Service {
         let recycler = &self.reclaimer.recycler;
         let order = Order { request, choice, bytes, now };
         let mut is_spared = false;
-        let fresh = |(number, own)| {
+        // No more than a batch's buffers.
+        let mut batch = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
+        for (number, own) in (0u64..).zip(charge.into_buffers(bytes, descriptors)) {
             let kept = if recycles { recycler.take(choice.heap, bytes) } else { None };
             let id = self.new_id();
             let memory = match kept {
@@ -126,17 +128,14 @@ impl Service {
                     Memory::allocate(&order, own, id)?
                 }
             };
-            let memory = Arc::new(memory);
             if let Some(region) = memory.purgeable() {
                 self.purger.register(session.uid, region)?;
             }
             let opened = memory.open(Access::READ_WRITE)?;
             let owner = Role::Owner(Vec::new());
             let receipt = memory.receipt(&self.receipts, session.uid, id, &owner);
-            Ok(Fresh { id, memory, opened, receipt })
-        };
-        let each = (0u64..).zip(charge.into_buffers(bytes, descriptors));
-        let batch = each.map(fresh).collect::<Result<Vec<_>, Refusal>>()?;
+            batch.push(Fresh { id, memory, opened, receipt });
+        }
         room.fill(batch.iter().map(|fresh| (fresh.id, fresh.memory.clone())))?;
         self.counters.allocated.fetch_add(count, Ordering::Relaxed);
         Ok(batch)

@@ -107,26 +107,36 @@ impl Memory {
         order: &Order<'_>,
         charge: Charge,
         owner: i64,
-    ) -> Result<Memory, Refusal> {
+    ) -> Result<Arc<Memory>, Refusal> {
         let Order { request, choice, bytes, .. } = order;
         let held = choice.heap.allocate(&request.name, *bytes, request.face())?;
         let identity = held.identity().map_err(Refusal::of_kernel)?;
-        Ok(Memory { owner, ..Memory::of(order, charge, held, identity) })
+        Ok(Arc::new(Memory::of(order, charge, owner, held, identity)))
     }
 
     /// The same of memory that is clean and was somebody's before. It costs no system call if the name
     /// is the same.
-    pub(crate) fn reuse(order: &Order<'_>, charge: Charge, owner: i64, cleared: Cleared) -> Memory {
+    pub(crate) fn reuse(
+        order: &Order<'_>,
+        charge: Charge,
+        owner: i64,
+        cleared: Cleared,
+    ) -> Arc<Memory> {
         let Cleared { held, identity, named } = cleared;
         if kernel_name(&named.name) != kernel_name(&order.request.name) {
             held.rename(&order.request.name);
         }
-        Memory { owner, recycled: true, ..Memory::of(order, charge, held, identity) }
+        let mut memory = Memory::of(order, charge, owner, held, identity);
+        memory.recycled = true;
+        Arc::new(memory)
     }
 
+    // Where it is called it is made in its place: it is large.
+    #[inline(always)]
     fn of(
         order: &Order<'_>,
         charge: Charge,
+        owner: i64,
         held: HeapMemory,
         identity: Option<Identity>,
     ) -> Memory {
@@ -140,7 +150,7 @@ impl Memory {
             since: now,
             recycled: false,
             restored: false,
-            owner: 0,
+            owner,
             sealed: AtomicBool::new(false),
             held,
             charge: Mutex::new(charge),
@@ -156,10 +166,12 @@ impl Memory {
             former;
         let choice = Choice { heap: &heap, fallback };
         let order = Order { request: &request, choice, bytes, now: Instant::now() };
-        let memory = Memory::of(&order, charge, held, identity);
-        lock(&memory.sharing).ended = !has_owner;
-        memory.sealed.store(sealed, Ordering::Relaxed);
-        Memory { restored: true, recycled, owner, ..memory }
+        let mut memory = Memory::of(&order, charge, owner, held, identity);
+        memory.sharing = Mutex::new(Sharing { ended: !has_owner, takers: Vec::new() });
+        memory.sealed = AtomicBool::new(sealed);
+        memory.restored = true;
+        memory.recycled = recycled;
+        memory
     }
 
     /// The receipt for a session that holds it, 0 if there can be none.

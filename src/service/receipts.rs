@@ -157,7 +157,6 @@ impl Receipts {
 
     /// The receipt for a buffer; never 0.
     pub(crate) fn of(&self, facts: &Facts<'_>) -> i64 {
-        let mut seal = self.seal(b'b');
         let Facts { uid, id, owner, taken, marks, bytes, heap, fallback, recycled, request } =
             facts;
         let has_other_owner = owner != id;
@@ -170,23 +169,25 @@ impl Receipts {
             has_other_owner,
         ];
         let flags = (0..).zip(flags).fold(0, |all, (bit, flag)| all | u64::from(flag) << bit);
-        let digest = *request.digest.get_or_init(|| self.digest(request));
+        let request = *request.digest.get_or_init(|| self.digest(request));
         let (first, second) = marks;
-        // The flags tell which of the parts are there.
-        let (who, id) = (u64::from(*uid) << 8 | flags, id.unsigned_abs());
-        seal.numbers([who, id, first.device, first.inode, *bytes, digest]);
+        let who = u64::from(*uid) << 16 | flags << 8 | u64::from(b'b');
+        let id = id.unsigned_abs();
+        let mut hasher = self.hasher();
+        write(&mut hasher, [who, id, first.device, first.inode, *bytes, request]);
+        // The flags tell which of these are there.
         if has_other_owner {
-            seal.number(owner.unsigned_abs());
+            write(&mut hasher, [owner.unsigned_abs()]);
         }
         if let Some(taken) = taken {
-            seal.number(taken.token);
+            write(&mut hasher, [taken.token]);
         }
         if let Some(second) = second {
-            seal.numbers([second.device, second.inode]);
+            write(&mut hasher, [second.device, second.inode]);
         }
-        seal.bytes(heap.as_bytes());
+        hasher.write(heap.as_bytes());
         // The same to every client: nobody learns which of the two it was.
-        seal.end().max(1) as i64
+        hasher.finish().max(1) as i64
     }
 
     fn digest(&self, request: &Request) -> u64 {
@@ -210,10 +211,13 @@ impl Receipts {
         seal.end()
     }
 
+    #[allow(deprecated)]
+    fn hasher(&self) -> SipHasher {
+        SipHasher::new_with_keys(self.key.0, self.key.1)
+    }
+
     fn seal(&self, what: u8) -> Seal {
-        #[allow(deprecated)]
-        let hasher = SipHasher::new_with_keys(self.key.0, self.key.1);
-        let mut seal = Seal { hasher, pending: [0; PENDING_BYTES], filled: 0 };
+        let mut seal = Seal { hasher: self.hasher(), pending: [0; PENDING_BYTES], filled: 0 };
         seal.bytes(&[what]);
         seal
     }
@@ -236,12 +240,22 @@ fn former(path: &Path, boot: &str) -> Option<Receipts> {
     Some(Receipts { key: (half(0..16)?, half(16..32)?), starts: field("starts")?.parse().ok()? })
 }
 
+/// At most eight numbers, in one step: every allocation waits for it.
+#[allow(deprecated)]
+fn write<const N: usize>(hasher: &mut SipHasher, numbers: [u64; N]) {
+    let mut bytes = [0; 64];
+    for (room, number) in bytes.chunks_exact_mut(8).zip(numbers) {
+        room.copy_from_slice(&number.to_le_bytes());
+    }
+    hasher.write(bytes.get(..N.saturating_mul(8)).unwrap_or_default());
+}
+
 /// What is hashed, each part of a known length.
 #[allow(deprecated)]
 struct Seal {
     hasher: SipHasher,
     /// What the hasher has not seen yet: it takes eight bytes a step of what comes at once, and much
-    /// longer for as many parts. Every allocation waits for it.
+    /// longer for as many parts.
     pending: [u8; PENDING_BYTES],
     filled: usize,
 }
@@ -268,16 +282,6 @@ impl Seal {
 
     fn number(&mut self, number: u64) {
         self.bytes(&number.to_le_bytes());
-    }
-
-    /// At most eight, at once.
-    fn numbers<const N: usize>(&mut self, numbers: [u64; N]) {
-        debug_assert!(N <= 8);
-        let mut bytes = [0; 64];
-        for (room, number) in bytes.chunks_exact_mut(8).zip(numbers) {
-            room.copy_from_slice(&number.to_le_bytes());
-        }
-        self.bytes(bytes.get(..N * 8).unwrap_or_default());
     }
 
     fn text(&mut self, text: &str) {

@@ -247,7 +247,7 @@ mod tests {
     use crate::memory::Order;
     use crate::request::{Request, Shape};
 
-    fn memory_of(owner: i64) -> Memory {
+    fn memory_of(owner: i64) -> Arc<Memory> {
         let accounts =
             Arc::new(Accounts::new(Limits::of_machine(1 << 30, 4096), Default::default()));
         let request = Request::of_shape(Shape::Region(4096));
@@ -260,7 +260,7 @@ mod tests {
         Memory::allocate(&order, charge, owner).unwrap()
     }
 
-    fn memory() -> Memory {
+    fn memory() -> Arc<Memory> {
         memory_of(0)
     }
 
