@@ -6,7 +6,8 @@
 //!
 //! One [`Producer`] and one [`Consumer`] are attached at a time. A record is any number of bytes up
 //! to [`Layout::largest_record`]; it may wrap around the end. Records become visible when they are
-//! committed, several at once if wanted, and their bytes come back when they are released. Each end
+//! committed, several at once if wanted, and their bytes come back when they are released. An end that
+//! has to wait looks again for a microsecond or two, lets others run a few times and then sleeps. Each end
 //! sees whether the other has left in order or died, after what it did before; another can then take
 //! its place and goes on where it stopped.
 //!

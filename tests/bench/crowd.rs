@@ -123,12 +123,11 @@ pub fn client() -> Result<()> {
     let allocator = Allocator::connect_within(Duration::from_secs(30))?;
     let session = allocator.open_session("bench crowd")?;
     let heap = DmaHeap::open("system");
+    // As the others: from the kernel, and a region with a name.
     let request = match heap {
-        // As the others, from the kernel.
         Ok(_) => BufferRequest::linear(BYTES).no_pool(),
-        Err(_) => BufferRequest::region(BYTES),
+        Err(_) => BufferRequest::region(BYTES).name("bench crowd"),
     };
-    let request = request.name("bench crowd");
     on_order::<Buffer>(|| Ok(session.allocate_one(&request)?))
 }
 

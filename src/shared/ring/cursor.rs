@@ -94,6 +94,36 @@ impl Cursor {
         Ok(())
     }
 
+    /// Whether a producer can put `bytes` in, if `limit` may lie between the ends.
+    fn has_room(&mut self, words: &Words<'_>, limit: u32, bytes: u32) -> Result<bool, Corrupt> {
+        let fits = |cursor: &Cursor| {
+            let used = cursor.span(cursor.theirs, cursor.at);
+            limit.checked_sub(used).is_some_and(|free| bytes <= free)
+        };
+        if fits(self) {
+            return Ok(true);
+        }
+        // What is not published cannot be released.
+        self.look(words.head, self.span(self.theirs, self.mine))?;
+        Ok(fits(self))
+    }
+
+    /// Whether a record is there for a consumer.
+    fn has_record(&mut self, words: &Words<'_>) -> Result<bool, Corrupt> {
+        if self.unread() > 0 {
+            return Ok(true);
+        }
+        // A full ring is one whose capacity lies between the ends.
+        let filled = self.span(self.mine, self.theirs);
+        self.look(words.tail, self.capacity.saturating_sub(filled))?;
+        Ok(self.unread() > 0)
+    }
+
+    /// Published bytes that a consumer did not pass yet, as far as it has looked.
+    fn unread(&self) -> u32 {
+        self.span(self.at, self.theirs)
+    }
+
     /// Where an index points among the bytes, and how many follow there without a wrap.
     fn place(&self, index: u32) -> (u32, u32) {
         // A power of two is 1 or more.
@@ -119,24 +149,9 @@ impl Writer {
         Ok(Writer { cursor, limit, looks: Looks::default() })
     }
 
-    /// Bytes between the ends, as far as this end has looked.
-    fn used(&self) -> u32 {
-        self.cursor.span(self.cursor.theirs, self.cursor.at)
-    }
-
     /// Whether `bytes` can be put in.
     pub fn has_room(&mut self, words: &Words<'_>, bytes: u32) -> Result<bool, Corrupt> {
-        if self.fits(bytes) {
-            return Ok(true);
-        }
-        // What is not published cannot be released.
-        let most = self.cursor.span(self.cursor.theirs, self.cursor.mine);
-        self.cursor.look(words.head, most)?;
-        Ok(self.fits(bytes))
-    }
-
-    fn fits(&self, bytes: u32) -> bool {
-        self.limit.checked_sub(self.used()).is_some_and(|free| bytes <= free)
+        self.cursor.has_room(words, self.limit, bytes)
     }
 
     /// Puts the length of a record in; [`Writer::has_room`] was asked for its [`space`].
@@ -187,10 +202,8 @@ impl Writer {
         if let Some(ended) = Ended::of(words.consumer) {
             return Err(ended);
         }
-        let mut looks = self.looks;
-        let waited = wait(words.consumer, &mut looks, || Ok(self.has_room(words, bytes)?), left);
-        self.looks = looks;
-        waited
+        let Writer { cursor, limit, looks } = self;
+        wait(words.consumer, looks, || Ok(cursor.has_room(words, *limit, bytes)?), left)
     }
 }
 
@@ -209,26 +222,15 @@ impl Reader {
         Ok(Reader { cursor, looks: Looks::default() })
     }
 
-    /// Published bytes that were not passed yet, as far as this end has looked.
-    fn unread(&self) -> u32 {
-        self.cursor.span(self.cursor.at, self.cursor.theirs)
-    }
-
     /// Whether a record is there.
     pub fn has_record(&mut self, words: &Words<'_>) -> Result<bool, Corrupt> {
-        if self.unread() > 0 {
-            return Ok(true);
-        }
-        // A full ring is one whose capacity lies between the ends.
-        let filled = self.cursor.span(self.cursor.mine, self.cursor.theirs);
-        self.cursor.look(words.tail, self.cursor.capacity.saturating_sub(filled))?;
-        Ok(self.unread() > 0)
+        self.cursor.has_record(words)
     }
 
     /// The length of the record that is next; [`Reader::has_record`] said that there is one. Read
     /// once: whoever copies it goes by this answer.
     pub fn length(&self, bytes: &impl Bytes) -> Result<u32, Corrupt> {
-        let published = self.unread();
+        let published = self.cursor.unread();
         let mut length = [0; PREFIX as usize];
         bytes.copy_out(self.cursor.place(self.cursor.at).0, &mut length);
         let length = u32::from_ne_bytes(length);
@@ -276,10 +278,8 @@ impl Reader {
         words: &Words<'_>,
         left: impl FnMut() -> Option<std::time::Duration>,
     ) -> Result<(), Ended> {
-        let mut looks = self.looks;
-        let waited = wait(words.producer, &mut looks, || Ok(self.has_record(words)?), left);
-        self.looks = looks;
-        waited
+        let Reader { cursor, looks } = self;
+        wait(words.producer, looks, || Ok(cursor.has_record(words)?), left)
     }
 }
 
@@ -394,5 +394,22 @@ fn wait(
             continue;
         }
         futex::wait(other, expected, left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_looks_in_vain_looks_less_and_who_finds_something_looks_more() {
+        let mut looks = Looks::default();
+        let mut after = |in_vain| {
+            for _ in 0..10 {
+                looks.were(in_vain);
+            }
+            looks.0
+        };
+        assert_eq!([after(true), after(false)], [Looks::FEWEST, Looks::MOST]);
     }
 }
