@@ -111,7 +111,8 @@ fn command(boot: &Boot, console: &Path, channels: &[Channel]) -> Command {
     // setpriv: the VM must not outlive us, whatever ends us.
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
-    command.args(["-accel", "tcg", "-cpu", "max", "-M", "q35", "-display", "none"]);
+    command.args(["-accel", "tcg", "-M", "q35", "-display", "none"]);
+    command.args(["-cpu", boot.machine.model]);
     command.args(["-nodefaults", "-no-user-config", "-no-reboot"]);
     command.args(["-smp", &boot.machine.processors.to_string()]);
     command.args(["-m", &boot.machine.memory_mib.to_string()]);
