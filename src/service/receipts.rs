@@ -243,6 +243,7 @@ fn former(path: &Path, boot: &str) -> Option<Receipts> {
 /// At most eight numbers, in one step: every allocation waits for it.
 #[allow(deprecated)]
 fn write<const N: usize>(hasher: &mut SipHasher, numbers: [u64; N]) {
+    debug_assert!(N <= 8);
     let mut bytes = [0; 64];
     for (room, number) in bytes.chunks_exact_mut(8).zip(numbers) {
         room.copy_from_slice(&number.to_le_bytes());
