@@ -161,7 +161,7 @@ impl Memory {
 
     /// Memory of a former service. `charge` is for it; without an owner, who is still to come, it is
     /// as if he had given it up.
-    pub(crate) fn restore(former: Former, charge: Charge, has_owner: bool) -> Memory {
+    pub(crate) fn restore(former: Former, charge: Charge, has_owner: bool) -> Arc<Memory> {
         let Former { request, heap, held, identity, bytes, fallback, recycled, sealed, owner } =
             former;
         let choice = Choice { heap: &heap, fallback };
@@ -171,7 +171,7 @@ impl Memory {
         memory.sealed = AtomicBool::new(sealed);
         memory.restored = true;
         memory.recycled = recycled;
-        memory
+        Arc::new(memory)
     }
 
     /// The receipt for a session that holds it, 0 if there can be none.

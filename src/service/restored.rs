@@ -61,7 +61,7 @@ impl Presented {
     fn restore(&mut self, has_owner: bool) -> Option<Arc<Memory>> {
         // Not one without the other.
         let charge = self.former.is_some().then(|| self.charge.take()).flatten()?;
-        Some(Arc::new(Memory::restore(self.former.take()?, charge, has_owner)))
+        Some(Memory::restore(self.former.take()?, charge, has_owner))
     }
 }
 
