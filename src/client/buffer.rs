@@ -13,11 +13,13 @@ use berth_kernel::identity::Identity;
 use berth_kernel::mapping::{Mapping, Protection, ReadOnly, ReadWrite};
 use hal_binder::ParcelFileDescriptor;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
-    Access::Access, AllocatedBuffer::AllocatedBuffer, AllocationFlag::AllocationFlag,
-    Buffer::Buffer as AidlBuffer, BufferDescriptor::BufferDescriptor, BufferInfo,
-    BufferInfo::BufferInfo as Info, BufferLayout::BufferLayout,
+    Access::Access, AllocatedBuffer::AllocatedBuffer, AllocatedBuffers::AllocatedBuffers,
+    AllocationFlag::AllocationFlag, Buffer::Buffer as AidlBuffer,
+    BufferDescriptor::BufferDescriptor, BufferInfo, BufferInfo::BufferInfo as Info,
+    BufferLayout::BufferLayout,
 };
 
+use crate::batch::one_by_one;
 use crate::brackets::BracketedFd;
 use crate::kinds::Kind;
 use crate::mapped::MappedBuffer;
@@ -95,12 +97,12 @@ impl AsFd for Held {
     }
 }
 
-/// What a service gave for a request.
-pub(crate) struct Granted {
+/// What a service gave for a request, and how it said so.
+pub(crate) struct Granted<T> {
     /// Which of the session's services, see [`Connection`](crate::connection::Connection).
     pub(crate) generation: u64,
     pub(crate) kind: Arc<Kind>,
-    pub(crate) buffers: Vec<AllocatedBuffer>,
+    pub(crate) answer: T,
 }
 
 /// A buffer's place in its session; dropping it frees the buffer.
@@ -121,11 +123,20 @@ impl Drop for Place {
 }
 
 impl Buffer {
-    /// The buffers of an allocation. What the service says of their size the kernel confirms when they
-    /// are mapped.
-    pub(crate) fn of_allocation(session: &Session, granted: Granted) -> Result<Vec<Buffer>, Error> {
-        let Granted { generation, kind, buffers } = granted;
-        let mut assembled = Vec::with_capacity(buffers.len());
+    /// The `count` buffers of an allocation. What the service says of their size the kernel confirms
+    /// when they are mapped.
+    pub(crate) fn of_allocation(
+        session: &Session,
+        granted: Granted<AllocatedBuffers>,
+        count: i32,
+    ) -> Result<Vec<Buffer>, Error> {
+        let Granted { generation, kind, answer } = granted;
+        let due = usize::try_from(count).unwrap_or(0);
+        let buffers = one_by_one(answer, due).map_err(|(error, ids)| {
+            session.free_unheld(&ids);
+            error
+        })?;
+        let mut assembled = Vec::with_capacity(due);
         let mut first_error = None;
         // Each is freed on every way out from here, those after a bad one too.
         for allocated in buffers {
@@ -137,14 +148,13 @@ impl Buffer {
         first_error.map_or(Ok(assembled), Err)
     }
 
-    /// The buffer of an allocation of one.
-    pub(crate) fn of_one_allocation(session: &Session, granted: Granted) -> Result<Buffer, Error> {
-        let Granted { generation, kind, buffers } = granted;
-        let mut buffers = buffers.into_iter();
-        let first = buffers.next().map(|one| Buffer::allocated(session, &kind, one, generation));
-        // More than one a service would only answer by mistake; they are freed.
-        buffers.for_each(|more| drop(Buffer::allocated(session, &kind, more, generation)));
-        first.ok_or_else(|| Error::BadAnswer("no buffer where one was due".to_owned()))?
+    /// One more buffer of a request.
+    pub(crate) fn of_one_more(
+        session: &Session,
+        granted: Granted<AllocatedBuffer>,
+    ) -> Result<Buffer, Error> {
+        let Granted { generation, kind, answer } = granted;
+        Buffer::allocated(session, &kind, answer, generation)
     }
 
     fn allocated(
@@ -182,7 +192,7 @@ impl Buffer {
         let Parts { id, flags, access, fd, second, owner_id, receipt, pinner } = parts;
         let Some(fd) = fd else {
             if let Some((session, ..)) = place {
-                session.free_unheld(id);
+                session.free_unheld(&[id]);
             }
             return Err(Error::BadAnswer(format!("no descriptor for buffer {id}")));
         };

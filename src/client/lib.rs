@@ -31,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 mod allocator;
+mod batch;
 mod brackets;
 mod buffer;
 mod connection;

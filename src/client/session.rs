@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use hal_binder::{Interface, Strong};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     Access::Access,
+    AllocatedBuffers::AllocatedBuffers,
     Allocation::Allocation,
     BufferDescriptor::BufferDescriptor,
     BufferInfo::BufferInfo,
@@ -164,7 +165,8 @@ impl Session {
     /// interface.
     pub fn allocate(&self, request: &BufferRequest, count: usize) -> Result<Vec<Buffer>, Error> {
         let count = i32::try_from(count).unwrap_or(i32::MAX);
-        Buffer::of_allocation(self, self.granted(request, count)?)
+        let known = self.0.kinds.find(|descriptor| request.is_described_by(descriptor));
+        self.allocate_known(known, count, || request.descriptor())
     }
 
     /// The same for a caller that has a descriptor of its own.
@@ -174,39 +176,62 @@ impl Session {
         count: i32,
     ) -> Result<Vec<Buffer>, Error> {
         let known = self.0.kinds.find(|other| *other == descriptor);
-        let granted = match known.and_then(|known| self.granted_again(known, count)) {
-            Some(granted) => granted?,
-            None => self.granted_anew(descriptor, count)?,
-        };
-        Buffer::of_allocation(self, granted)
+        self.allocate_known(known, count, || descriptor)
     }
 
-    fn granted(&self, request: &BufferRequest, count: i32) -> Result<Granted, Error> {
+    /// Allocates one buffer.
+    pub fn allocate_one(&self, request: &BufferRequest) -> Result<Buffer, Error> {
         let known = self.0.kinds.find(|descriptor| request.is_described_by(descriptor));
-        match known.and_then(|known| self.granted_again(known, count)) {
-            Some(granted) => granted,
-            None => self.granted_anew(request.descriptor(), count),
+        let again = |binder: &Binder, request_id| binder.allocateOneAgain(request_id);
+        match known.and_then(|known| self.granted_again(known, again)) {
+            Some(granted) => Buffer::of_one_more(self, granted?),
+            None => {
+                let granted = self.granted_anew(request.descriptor(), 1)?;
+                let one = Buffer::of_allocation(self, granted, 1)?.pop();
+                one.ok_or_else(|| Error::BadAnswer("no buffer where one was due".to_owned()))
+            }
         }
     }
 
-    fn granted_anew(&self, descriptor: BufferDescriptor, count: i32) -> Result<Granted, Error> {
+    fn allocate_known(
+        &self,
+        known: Option<Known>,
+        count: i32,
+        descriptor: impl FnOnce() -> BufferDescriptor,
+    ) -> Result<Vec<Buffer>, Error> {
+        let again = |binder: &Binder, request_id| binder.allocateAgain(request_id, count);
+        let granted = match known.and_then(|known| self.granted_again(known, again)) {
+            Some(granted) => granted?,
+            None => self.granted_anew(descriptor(), count)?,
+        };
+        Buffer::of_allocation(self, granted, count)
+    }
+
+    fn granted_anew(
+        &self,
+        descriptor: BufferDescriptor,
+        count: i32,
+    ) -> Result<Granted<AllocatedBuffers>, Error> {
         let call = |binder: &Binder| binder.allocate(&descriptor, count);
         let (answer, generation) = self.0.call_noting(Again::Yes, call)?;
-        let Allocation { layout, buffers, requestId: request_id } = answer;
+        let Allocation { layout, buffers: answer, requestId: request_id } = answer;
         let kind = Arc::new(Kind { descriptor, layout });
         if request_id != 0 {
             self.0.kinds.note(Known { generation, request_id, kind: kind.clone() });
         }
-        Ok(Granted { generation, kind, buffers })
+        Ok(Granted { generation, kind, answer })
     }
 
     /// What was granted before, once more. `None` if the request has to be made in full: what served it
     /// is not there any more or has nothing left.
-    fn granted_again(&self, known: Known, count: i32) -> Option<Result<Granted, Error>> {
+    fn granted_again<T>(
+        &self,
+        known: Known,
+        call: impl Fn(&Binder, i32) -> hal_binder::Result<T>,
+    ) -> Option<Result<Granted<T>, Error>> {
         let Known { generation, request_id, kind } = known;
-        let call = |binder: &Binder| binder.allocateAgain(request_id, count);
-        match self.0.call_of(generation, call)? {
-            Ok(buffers) => Some(Ok(Granted { generation, kind, buffers })),
+        match self.0.call_of(generation, |binder| call(binder, request_id))? {
+            Ok(answer) => Some(Ok(Granted { generation, kind, answer })),
             Err(status) => {
                 let full = [RefusalCode::NOT_FOUND, RefusalCode::HEAP_REFUSED];
                 match Error::from(status) {
@@ -215,11 +240,6 @@ impl Session {
                 }
             }
         }
-    }
-
-    /// Allocates one buffer.
-    pub fn allocate_one(&self, request: &BufferRequest) -> Result<Buffer, Error> {
-        Buffer::of_one_allocation(self, self.granted(request, 1)?)
     }
 
     /// Gives buffers up in as few calls as possible; dropping them gives each up by a call of its
@@ -251,10 +271,10 @@ impl Session {
         }
     }
 
-    /// Frees a buffer that came without a descriptor.
-    pub(crate) fn free_unheld(&self, id: i64) {
-        if let Err(error) = self.free_ids(&[id]) {
-            log::debug!("buffer {id} was not freed: {error}");
+    /// Frees buffers that came without descriptors.
+    pub(crate) fn free_unheld(&self, ids: &[i64]) {
+        if let Err(error) = self.free_ids(ids) {
+            log::debug!("buffers {ids:?} were not freed: {error}");
         }
     }
 

@@ -28,8 +28,8 @@ use crate::size_class::size_class;
 const PURGES: usize = 4;
 
 impl Service {
-    /// Allocates `count` buffers, all or none and all of one heap, and answers the number by which the
-    /// session gets more of them, or 0.
+    /// Allocates `count` buffers, all or none, of one heap and with ids that follow each other, and
+    /// answers the number by which the session gets more of them, or 0.
     pub(crate) fn allocate(
         &self,
         session: &Session,
@@ -82,13 +82,29 @@ impl Service {
         now: Instant,
     ) -> Result<Vec<Fresh>, Refusal> {
         let count = self.checked_count("count", i64::from(count))?;
-        let served = lock(&session.remembered).get(request_id);
-        let Some(served) = served.filter(|served| served.choice().heap.is_there()) else {
-            // That the session is open, before what it remembers.
-            session.held()?;
-            return Err(Refusal::RequestNotFound(request_id));
-        };
+        let served = self.served_before(session, request_id)?;
         self.allocate_from(served.choice(), session, &served.request, count, now)
+    }
+
+    /// The same of one buffer.
+    pub(crate) fn allocate_one_again(
+        &self,
+        session: &Session,
+        request_id: i32,
+        now: Instant,
+    ) -> Result<Fresh, Refusal> {
+        let batch = self.allocate_again(session, request_id, 1, now)?;
+        let none = || Refusal::Internal("no buffer was allocated".to_owned());
+        batch.into_iter().next().ok_or_else(none)
+    }
+
+    /// What served an earlier request, if it still does.
+    fn served_before(&self, session: &Session, request_id: i32) -> Result<Arc<Served>, Refusal> {
+        let served = lock(&session.remembered).get(request_id);
+        served.filter(|served| served.choice().heap.is_there()).ok_or_else(|| {
+            // That the session is open, before what it remembers.
+            session.held().err().unwrap_or(Refusal::RequestNotFound(request_id))
+        })
     }
 
     fn allocate_from(
@@ -114,9 +130,9 @@ impl Service {
         let mut is_spared = false;
         // No more than a batch's buffers.
         let mut batch = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
-        for (number, own) in (0u64..).zip(charge.into_buffers(bytes, descriptors)) {
+        let own = charge.into_buffers(bytes, descriptors);
+        for ((number, id), own) in (0u64..).zip(self.new_ids(count)).zip(own) {
             let kept = if recycles { recycler.take(choice.heap, bytes) } else { None };
-            let id = self.new_id();
             let memory = match kept {
                 Some(cleared) => Memory::reuse(&order, own, id, cleared),
                 None => {

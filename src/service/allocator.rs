@@ -5,11 +5,13 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Instant;
 
 use hal_binder::{Interface, Status, Strong, ThreadState};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     Access::Access,
     AllocatedBuffer::AllocatedBuffer,
+    AllocatedBuffers::AllocatedBuffers,
     Allocation::Allocation,
     AllocatorCapabilities::AllocatorCapabilities,
     AllocatorStats::AllocatorStats,
@@ -140,6 +142,10 @@ impl SessionObject {
         self.service.operations.timed(operation, act)
     }
 
+    fn again<T>(&self, allocate: impl FnOnce(Instant) -> Result<T, Refusal>) -> Result<T, Refusal> {
+        self.service.operations.timed_from(Operation::Allocate, allocate)
+    }
+
     fn buffer(&self, id: i64, holding: &Holding, access: Access) -> Result<Buffer, Refusal> {
         if access == Access::READ_WRITE && holding.access() == Access::READ_ONLY {
             let message = format!("READ_WRITE of buffer {id}, which this session may only read");
@@ -193,15 +199,17 @@ impl IAllocatorSession for SessionObject {
         }))
     }
 
-    fn allocateAgain(
-        &self,
-        request_id: i32,
-        count: i32,
-    ) -> hal_binder::Result<Vec<AllocatedBuffer>> {
-        let operations = &self.service.operations;
-        self.answer(operations.timed_from(Operation::Allocate, |now| {
+    fn allocateAgain(&self, request_id: i32, count: i32) -> hal_binder::Result<AllocatedBuffers> {
+        self.answer(self.again(|now| {
             let batch = self.service.allocate_again(&self.session, request_id, count, now)?;
             Ok(wire::allocated(batch))
+        }))
+    }
+
+    fn allocateOneAgain(&self, request_id: i32) -> hal_binder::Result<AllocatedBuffer> {
+        self.answer(self.again(|now| {
+            let one = self.service.allocate_one_again(&self.session, request_id, now)?;
+            Ok(wire::allocated_one(one))
         }))
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::ops::RangeFrom;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -431,6 +432,12 @@ impl Service {
 
     pub(crate) fn new_id(&self) -> i64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// As many ids that follow each other, from the first on.
+    pub(crate) fn new_ids(&self, count: u64) -> RangeFrom<i64> {
+        // A batch has few.
+        self.next_id.fetch_add(count as i64, Ordering::Relaxed)..
     }
 
     pub(crate) fn checked_count(&self, what: &str, count: i64) -> Result<u64, Refusal> {

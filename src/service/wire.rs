@@ -10,9 +10,10 @@ use berth_kernel::identity::Identity;
 use berth_layout::PixelFormat;
 use hal_binder::ParcelFileDescriptor;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
-    Access::Access, AllocatedBuffer::AllocatedBuffer, Allocation::Allocation, AllocationOption,
-    AllocationOption::AllocationOption as Wish, AllocatorCapabilities::AllocatorCapabilities,
-    Buffer::Buffer, BufferDescriptor::BufferDescriptor, BufferInfo, BufferInfo::BufferInfo as Info,
+    Access::Access, AllocatedBuffer::AllocatedBuffer, AllocatedBuffers::AllocatedBuffers,
+    Allocation::Allocation, AllocationOption, AllocationOption::AllocationOption as Wish,
+    AllocatorCapabilities::AllocatorCapabilities, Buffer::Buffer,
+    BufferDescriptor::BufferDescriptor, BufferInfo, BufferInfo::BufferInfo as Info,
     BufferLayout::BufferLayout, BufferShape::BufferShape, HeapClass::HeapClass as AidlHeapClass,
     HeapInfo::HeapInfo, ImageDescriptor::ImageDescriptor, ImageLayout::ImageLayout,
     PixelFormat::PixelFormat as AidlFormat, PlaneComponent::PlaneComponent,
@@ -83,15 +84,32 @@ pub(crate) fn allocation(batch: Vec<Fresh>, request_id: i32) -> Allocation {
 }
 
 /// The same without what is known already.
-pub(crate) fn allocated(batch: Vec<Fresh>) -> Vec<AllocatedBuffer> {
-    let buffer = |fresh: Fresh| AllocatedBuffer {
+pub(crate) fn allocated(batch: Vec<Fresh>) -> AllocatedBuffers {
+    let mut buffers = AllocatedBuffers {
+        firstId: batch.first().map_or(0, |fresh| fresh.id),
+        flags: Vec::with_capacity(batch.len()),
+        fds: Vec::with_capacity(batch.len()),
+        secondFds: Vec::new(),
+        receipts: Vec::with_capacity(batch.len()),
+    };
+    for fresh in batch {
+        buffers.flags.push(memory_flags(&fresh.memory));
+        buffers.fds.push(ParcelFileDescriptor::new(fresh.opened.fd));
+        buffers.secondFds.extend(fresh.opened.second.map(ParcelFileDescriptor::new));
+        buffers.receipts.push(fresh.receipt);
+    }
+    buffers
+}
+
+/// One buffer without what is known already.
+pub(crate) fn allocated_one(fresh: Fresh) -> AllocatedBuffer {
+    AllocatedBuffer {
         id: fresh.id,
         flags: memory_flags(&fresh.memory),
-        receipt: fresh.receipt,
         fd: Some(ParcelFileDescriptor::new(fresh.opened.fd)),
         secondFd: fresh.opened.second.map(ParcelFileDescriptor::new),
-    };
-    batch.into_iter().map(buffer).collect()
+        receipt: fresh.receipt,
+    }
 }
 
 /// How short memory is.

@@ -6,6 +6,8 @@
 //! What a call of ours costs more is the larger parcel, and the allocator. The floor (`floor`) tells
 //! the two apart.
 
+use std::os::fd::OwnedFd;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Result};
@@ -17,7 +19,7 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::AllocatedBuffer::All
 
 use crate::bare::IBare;
 use crate::floor::IFloor;
-use crate::measure::{in_turns, in_turns_after};
+use crate::measure::in_turns_after;
 use crate::table::{Table, Target};
 
 /// Sizes, rounds, names, and whether the parcel is much of what a call costs.
@@ -34,6 +36,9 @@ const RECYCLED: [(u64, u32, &str); 4] = [
     (1 << 20, 100, "1 MiB"),
     (64 << 20, 20, "64 MiB"),
 ];
+
+/// Buffers of a batch.
+const BATCH: usize = 16;
 
 /// The most that ours may be of the floor.
 const OF_THE_FLOOR: Target = Target::AtMost(1.15);
@@ -59,7 +64,7 @@ impl Sides<'_> {
                 let request = BufferRequest::linear(bytes).no_pool();
                 let raw = || Ok((self.bare.give()?, heap.allocate(bytes)?));
                 let ours = || fresh(&session, &request);
-                let pair = in_turns(rounds, ours, raw)?;
+                let pair = in_turns_after(rounds, || self.settled(), ours, raw)?;
                 let what = format!("allocate {name}, cold");
                 table.pair(&what, "bare call + ioctl", &pair, Target::AtMost(1.15));
                 if small {
@@ -71,29 +76,48 @@ impl Sides<'_> {
         }
         let request = BufferRequest::region(1 << 20).name("bench");
         let raw = || Ok((self.bare.give()?, Memfd::create("bench", 1 << 20)?));
-        let pair = in_turns(400, || fresh(&session, &request), raw)?;
+        let pair = in_turns_after(400, || self.settled(), || fresh(&session, &request), raw)?;
         table.pair("allocate a region", "bare call + memfd", &pair, Target::AtMost(1.15));
         self.floor(&session, &request, 400, "bare call + memfd", raw, table)?;
 
+        self.batch(&session, table)
+    }
+
+    /// Many buffers in one call.
+    fn batch(&self, session: &Session, table: &mut Table) -> Result<()> {
         let request = BufferRequest::linear(4 << 10).no_pool();
-        let pair = in_turns(
-            100,
-            || Ok(session.allocate(&request, 16)?),
-            || (0..16).map(|_| fresh(&session, &request)).collect::<Result<Vec<_>>>(),
-        )?;
+        let ours = || Ok(session.allocate(&request, BATCH)?);
+        let single = || fresh(session, &request);
+        let singles = || (0..BATCH).map(|_| single()).collect::<Result<Vec<_>>>();
+        let warm = || {
+            drop(ours()?);
+            drop(single()?);
+            self.settled()
+        };
+        let pair = in_turns_after(100, warm, ours, singles)?;
         table.pair("allocate 16 x 4 KiB in one call", "16 calls", &pair, Target::FasterBy(5.0));
-        if let Ok(heap) = DmaHeap::open("system") {
-            let raw = || Ok(heap.allocate(4 << 10)?);
-            let all = || (0..16).map(|_| raw()).collect::<Result<Vec<_>>>();
-            let one = || Ok((self.bare.give()?, raw()?));
-            let pair = in_turns(
-                100,
-                || Ok((self.bare.give_many(16)?, all()?)),
-                || (0..16).map(|_| one()).collect::<Result<Vec<_>>>(),
-            )?;
-            let what = "- the same without an allocator";
-            table.comparison(what, "16 x bare call + ioctl", &pair);
-        }
+        let heap = DmaHeap::open("system").ok();
+        let raw = || -> Result<OwnedFd> {
+            Ok(match &heap {
+                Some(heap) => heap.allocate(4 << 10)?.into(),
+                None => Memfd::create("", 4 << 10)?.into(),
+            })
+        };
+        let ours = || {
+            let memory = (0..BATCH).map(|_| raw()).collect::<Result<Vec<_>>>()?;
+            Ok((self.bare.give_many(BATCH as i32)?, memory))
+        };
+        let single = || Ok((self.bare.give()?, raw()?));
+        let singles = || (0..BATCH).map(|_| single()).collect::<Result<Vec<_>>>();
+        let warm = || {
+            drop(ours()?);
+            drop(single()?);
+            self.settled()
+        };
+        let pair = in_turns_after(100, warm, ours, singles)?;
+        let against =
+            if heap.is_some() { "16 x bare call + ioctl" } else { "16 x bare call + memfd" };
+        table.comparison("- the same without an allocator", against, &pair);
         Ok(())
     }
 
@@ -105,7 +129,7 @@ impl Sides<'_> {
             buffer.set_name("bench")?;
             Ok((descriptor, buffer))
         };
-        let pair = in_turns(400, || fresh(session, &request), raw)?;
+        let pair = in_turns_after(400, || self.settled(), || fresh(session, &request), raw)?;
         let against = "bare call + ioctl + name";
         table.pair("allocate 4 KiB with a name, cold", against, &pair, Target::AtMost(1.15));
         Ok(())
@@ -123,9 +147,9 @@ impl Sides<'_> {
     ) -> Result<()> {
         let known = OfTheFloor::known(self.floor, request)?;
         let floor = || OfTheFloor::again(self.floor, known);
-        let pair = in_turns(rounds, floor, raw)?;
+        let pair = in_turns_after(rounds, || self.settled(), floor, raw)?;
         table.comparison("- the same parcels without an allocator", against, &pair);
-        let pair = in_turns(rounds, || fresh(session, request), floor)?;
+        let pair = in_turns_after(rounds, || self.settled(), || fresh(session, request), floor)?;
         table.pair("- the allocator", "that", &pair, OF_THE_FLOOR);
         Ok(())
     }
@@ -155,6 +179,18 @@ impl Sides<'_> {
             table.pair("- the allocator", "that", &pair, OF_THE_FLOOR);
         }
         session.trim()?;
+        Ok(())
+    }
+
+    /// Waits until what was given up before is back with the kernel, which the service sees to after its
+    /// answer.
+    fn settled(&self) -> Result<()> {
+        let began = Instant::now();
+        while self.allocator.stats()?.lingeringBuffers > 0 {
+            ensure!(began.elapsed() < PATIENCE, "what was freed is not given back");
+        }
+        // The last of it is being closed.
+        thread::yield_now();
         Ok(())
     }
 
@@ -189,19 +225,19 @@ impl Sides<'_> {
 }
 
 /// A buffer that the service keeps until this goes.
-struct OfTheFloor<'a>(#[allow(dead_code)] Vec<AllocatedBuffer>, &'a Strong<dyn IFloor>);
+pub struct OfTheFloor<'a>(#[allow(dead_code)] AllocatedBuffer, &'a Strong<dyn IFloor>);
 
 impl<'a> OfTheFloor<'a> {
     /// One of a request that the floor knows.
-    fn again(floor: &'a Strong<dyn IFloor>, request_id: i32) -> Result<Self> {
-        Ok(OfTheFloor(floor.allocate_again(request_id, 1)?, floor))
+    pub fn again(floor: &'a Strong<dyn IFloor>, request_id: i32) -> Result<Self> {
+        Ok(OfTheFloor(floor.allocate_one_again(request_id)?, floor))
     }
 
     /// Makes a request known; its number.
     fn known(floor: &'a Strong<dyn IFloor>, request: &BufferRequest) -> Result<i32> {
-        let first = floor.allocate(&request.descriptor(), 1)?;
-        drop(OfTheFloor(first.buffers, floor));
-        Ok(first.requestId)
+        let request_id = floor.know(&request.descriptor())?;
+        drop(OfTheFloor::again(floor, request_id)?);
+        Ok(request_id)
     }
 }
 

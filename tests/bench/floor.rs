@@ -7,7 +7,7 @@
 //! Binder takes to carry the answer.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use berth_kernel::dma_buf::DmaBuf;
 use berth_kernel::dma_heap::DmaHeap;
@@ -16,8 +16,8 @@ use berth_kernel::memfd::Memfd;
 use hal_binder::{Interface, ParcelFileDescriptor};
 use rsbinder::{BinderResult, StatusCode};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
-    AllocatedBuffer::AllocatedBuffer, Allocation::Allocation, AllocationFlag::AllocationFlag,
-    BufferDescriptor::BufferDescriptor, BufferLayout::BufferLayout, BufferShape::BufferShape,
+    AllocatedBuffer::AllocatedBuffer, AllocationFlag::AllocationFlag,
+    BufferDescriptor::BufferDescriptor, BufferShape::BufferShape,
 };
 
 /// Under the allocator's prefix, so that the test VM's service manager lets it register.
@@ -26,10 +26,10 @@ pub const NAME: &str = "vendor.berth.allocator.bench/floor";
 /// The part of the session's interface that is measured, under its name, which each call carries.
 #[rsbinder::interface(descriptor = "vendor.berth.allocator.IAllocatorSession")]
 pub trait IFloor {
-    /// As IAllocatorSession's: one buffer or region of whole pages.
-    fn allocate(&self, descriptor: &BufferDescriptor, count: i32) -> BinderResult<Allocation>;
+    /// The number of a request: a buffer or a region of whole pages.
+    fn know(&self, descriptor: &BufferDescriptor) -> BinderResult<i32>;
     /// As IAllocatorSession's: one more.
-    fn allocate_again(&self, request_id: i32, count: i32) -> BinderResult<Vec<AllocatedBuffer>>;
+    fn allocate_one_again(&self, request_id: i32) -> BinderResult<AllocatedBuffer>;
     /// Gives up all.
     fn free(&self) -> BinderResult<()>;
 }
@@ -55,7 +55,7 @@ pub struct Floor {
     heap: Option<DmaHeap>,
     held: Mutex<Vec<Held>>,
     /// What was asked for, each once.
-    requests: Mutex<Vec<BufferDescriptor>>,
+    requests: Mutex<Vec<Arc<BufferDescriptor>>>,
     /// What was given up last and may be handed out again.
     spare: Mutex<Option<Held>>,
 }
@@ -64,17 +64,6 @@ impl Floor {
     /// A service over the heap `system`, if this kernel has it.
     pub fn new() -> Floor {
         Floor { heap: DmaHeap::open("system").ok(), ..Floor::default() }
-    }
-
-    /// The number of a request.
-    fn number(&self, descriptor: &BufferDescriptor) -> i32 {
-        let mut requests = lock(&self.requests);
-        let known = requests.iter().position(|request| request == descriptor);
-        let number = known.unwrap_or_else(|| {
-            requests.push(descriptor.clone());
-            requests.len() - 1
-        });
-        number as i32
     }
 
     /// Memory of the kernel's, named and with its identity.
@@ -115,30 +104,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Interface for Floor {}
 
 impl IFloor for Floor {
-    fn allocate(&self, descriptor: &BufferDescriptor, count: i32) -> BinderResult<Allocation> {
-        let request_id = self.number(descriptor);
-        let (bytes, heap) = match descriptor.shape {
-            BufferShape::LinearBytes(bytes) => (bytes, "system"),
-            BufferShape::RegionBytes(bytes) => (bytes, "memfd"),
-            _ => return Err(StatusCode::BadValue.into()),
-        };
-        let layout = BufferLayout {
-            sizeBytes: bytes,
-            allocationBytes: bytes,
-            heap: heap.to_owned(),
-            dmaBuf: heap == "system",
-            image: None,
-        };
-        Ok(Allocation {
-            layout,
-            buffers: self.allocate_again(request_id, count)?,
-            requestId: request_id,
-        })
+    fn know(&self, descriptor: &BufferDescriptor) -> BinderResult<i32> {
+        let mut requests = lock(&self.requests);
+        let known = requests.iter().position(|request| **request == *descriptor);
+        let number = known.unwrap_or_else(|| {
+            requests.push(Arc::new(descriptor.clone()));
+            requests.len() - 1
+        });
+        Ok(number as i32)
     }
 
-    fn allocate_again(&self, request_id: i32, _count: i32) -> BinderResult<Vec<AllocatedBuffer>> {
-        let requests = lock(&self.requests);
-        let descriptor = requests.get(request_id as usize).ok_or(StatusCode::BadValue)?;
+    fn allocate_one_again(&self, request_id: i32) -> BinderResult<AllocatedBuffer> {
+        let known = lock(&self.requests).get(request_id as usize).cloned();
+        let descriptor = known.ok_or(StatusCode::BadValue)?;
         let pooled = match descriptor.shape {
             BufferShape::LinearBytes(bytes)
                 if descriptor.flags & AllocationFlag::NO_POOL.0 == 0 =>
@@ -151,7 +129,7 @@ impl IFloor for Floor {
             pooled.and_then(|bytes| lock(&self.spare).take_if(|spare| spare.bytes == bytes));
         let held = match spare {
             Some(spare) => spare,
-            None => self.fresh(descriptor, pooled.is_some())?,
+            None => self.fresh(&descriptor, pooled.is_some())?,
         };
         let buffer = AllocatedBuffer {
             id: 1,
@@ -161,7 +139,7 @@ impl IFloor for Floor {
             receipt: held.inode as i64,
         };
         lock(&self.held).push(held);
-        Ok(vec![buffer])
+        Ok(buffer)
     }
 
     fn free(&self) -> BinderResult<()> {

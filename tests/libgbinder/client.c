@@ -32,7 +32,7 @@
 
 /* Transactions count from 1 in the order of an AIDL file's methods. */
 enum { IS_SUPPORTED = 2, OPEN_SESSION = 3 };
-enum { ALLOCATE = 1, FREE = 3, GET = 4, CLOSE = 11 };
+enum { ALLOCATE = 1, FREE = 4, GET = 5, CLOSE = 12 };
 
 /* IBinder.h of AOSP: B_PACK_CHARS('_','P','N','G') and ('_','N','T','F'). */
 enum { PING = GBINDER_FOURCC('_', 'P', 'N', 'G'), INTERFACE = GBINDER_FOURCC('_', 'N', 'T', 'F') };
@@ -257,18 +257,21 @@ static char* read_layout(GBinderReader* reader) {
 
 /* The only buffer of an Allocation.aidl; its id. */
 static gint64 read_allocation(GBinderReader* reader, int* fd) {
-    GBinderReader answer, buffer;
+    GBinderReader answer, buffers;
     gboolean present = FALSE;
     gint64 id = 0;
     gint32 count = 0, flags = 0;
     MUST(gbinder_reader_start_parcelable(reader, &answer, &present) && present);
     char* heap = read_layout(&answer);
-    MUST(gbinder_reader_read_int32(&answer, &count) && count == 1);
-    MUST(gbinder_reader_start_parcelable(&answer, &buffer, &present) && present);
-    MUST(gbinder_reader_read_int64(&buffer, &id) && id > 0);
-    MUST(gbinder_reader_read_int32(&buffer, &flags));
-    *fd = read_descriptor(&buffer);
-    gbinder_reader_finish_parcelable(&buffer);
+    MUST(gbinder_reader_start_parcelable(&answer, &buffers, &present) && present);
+    MUST(gbinder_reader_read_int64(&buffers, &id) && id > 0);
+    MUST(gbinder_reader_read_int32(&buffers, &count) && count == 1);
+    MUST(gbinder_reader_read_int32(&buffers, &flags));
+    MUST(gbinder_reader_read_int32(&buffers, &count) && count == 1);
+    *fd = read_descriptor(&buffers);
+    MUST(gbinder_reader_read_int32(&buffers, &count) && count == 0);
+    MUST(gbinder_reader_read_int32(&buffers, &count) && count == 1);
+    gbinder_reader_finish_parcelable(&buffers);
     gbinder_reader_finish_parcelable(&answer);
     printf("allocated: buffer %" PRId64 " of heap %s\n", id, heap);
     g_free(heap);

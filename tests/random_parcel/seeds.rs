@@ -15,15 +15,16 @@ pub(crate) mod code {
 
     pub const ALLOCATE: u8 = 1;
     pub const ALLOCATE_AGAIN: u8 = 2;
-    pub const FREE: u8 = 3;
-    pub const GET: u8 = 4;
-    pub const SEAL: u8 = 5;
-    pub const LIST: u8 = 6;
-    pub const SHARE: u8 = 7;
-    pub const ACQUIRE: u8 = 8;
-    pub const TRIM: u8 = 9;
-    pub const SESSION_STATS: u8 = 10;
-    pub const CLOSE: u8 = 11;
+    pub const ALLOCATE_ONE_AGAIN: u8 = 3;
+    pub const FREE: u8 = 4;
+    pub const GET: u8 = 5;
+    pub const SEAL: u8 = 6;
+    pub const LIST: u8 = 7;
+    pub const SHARE: u8 = 8;
+    pub const ACQUIRE: u8 = 9;
+    pub const TRIM: u8 = 10;
+    pub const SESSION_STATS: u8 = 11;
+    pub const CLOSE: u8 = 12;
 }
 
 /// The allocator, and the session that it opened first.
@@ -78,7 +79,8 @@ pub fn seeds() -> Vec<(&'static str, Vec<Call>)> {
                 open(),
                 allocate(linear(), 2),
                 call(SESSION, code::ALLOCATE_AGAIN, [Small(1), Small(2)]),
-                call(SESSION, code::FREE, [Small(4), Id(0), Id(1), Id(2), Id(3)]),
+                call(SESSION, code::ALLOCATE_ONE_AGAIN, [Small(1)]),
+                call(SESSION, code::FREE, [Small(5), Id(0), Id(1), Id(2), Id(3), Id(4)]),
             ],
         ),
         ("images", vec![open(), allocate(picture(), 3), call(SESSION, code::LIST, [Long(0)])]),

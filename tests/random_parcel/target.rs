@@ -9,6 +9,7 @@ use nix::sys::memfd::{memfd_create, MemFdCreateFlag};
 use rsbinder::{Interface, Parcel, ParcelFileDescriptor, Proxy, SIBinder, Status, Strong};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     AllocatedBuffer::AllocatedBuffer,
+    AllocatedBuffers::AllocatedBuffers,
     Allocation::Allocation,
     IAllocator::BpAllocator,
     IAllocatorCallback::{BnAllocatorCallback, IAllocatorCallback},
@@ -77,18 +78,24 @@ impl Seen {
                 self.objects.extend(session.map(|session| session.as_binder()));
             }
             (false, code::ALLOCATE) if room(self.ids.len()) => {
-                let buffers = reply.read::<Allocation>().map_or(vec![], |made| made.buffers);
-                self.ids.extend(buffers.iter().map(|buffer| buffer.id));
+                self.remember_ids(reply.read::<Allocation>().map(|made| made.buffers));
             }
             (false, code::ALLOCATE_AGAIN) if room(self.ids.len()) => {
-                let buffers = reply.read::<Vec<AllocatedBuffer>>().unwrap_or_default();
-                self.ids.extend(buffers.iter().map(|buffer| buffer.id));
+                self.remember_ids(reply.read::<AllocatedBuffers>());
+            }
+            (false, code::ALLOCATE_ONE_AGAIN) if room(self.ids.len()) => {
+                self.ids.extend(reply.read::<AllocatedBuffer>().map(|one| one.id));
             }
             (false, code::SHARE) if room(self.tokens.len()) => {
                 self.tokens.extend(reply.read::<ShareToken>().map(|token| token.value));
             }
             _ => {}
         }
+    }
+
+    fn remember_ids(&mut self, answer: rsbinder::Result<AllocatedBuffers>) {
+        let ids = answer.map(|buffers| (buffers.firstId..).take(buffers.fds.len()));
+        self.ids.extend(ids.into_iter().flatten());
     }
 
     fn append_all(&self, parcel: &mut Parcel, items: &[Item]) -> rsbinder::Result<()> {

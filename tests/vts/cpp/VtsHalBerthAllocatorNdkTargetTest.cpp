@@ -200,16 +200,21 @@ TEST_P(AllocatorNdk, memoryReadsZeroAndKeepsWhatIsWritten) {
     for (const BufferDescriptor& descriptor : {linear(10000), region(10000)}) {
         Allocation allocation;
         ASSERT_TRUE(client_.session->allocate(descriptor, 2, &allocation).isOk());
-        ASSERT_EQ(allocation.buffers.size(), 2u);
+        const AllocatedBuffers& buffers = allocation.buffers;
+        ASSERT_EQ(buffers.fds.size(), 2u);
+        ASSERT_EQ(buffers.flags.size(), 2u);
+        EXPECT_EQ(buffers.receipts.size(), 2u);
+        EXPECT_TRUE(buffers.secondFds.empty());
         const int64_t page = capabilities_.pageSizeBytes;
         EXPECT_EQ(allocation.layout.sizeBytes, 10000);
         EXPECT_EQ(allocation.layout.allocationBytes % page, 0);
         const size_t bytes = static_cast<size_t>(allocation.layout.allocationBytes);
-        for (const AllocatedBuffer& buffer : allocation.buffers) {
-            EXPECT_NE(fcntl(buffer.fd.get(), F_GETFD) & FD_CLOEXEC, 0);
-            const Mapping mapping(buffer.fd.get(), bytes, PROT_READ | PROT_WRITE);
+        for (size_t number = 0; number < 2; ++number) {
+            const int fd = buffers.fds[number].get();
+            EXPECT_NE(fcntl(fd, F_GETFD) & FD_CLOEXEC, 0);
+            const Mapping mapping(fd, bytes, PROT_READ | PROT_WRITE);
             ASSERT_TRUE(mapping.isMapped());
-            if ((buffer.flags & BufferInfo::FLAG_ZEROED) == 0) continue;
+            if ((buffers.flags[number] & BufferInfo::FLAG_ZEROED) == 0) continue;
             mapping.sync(DMA_BUF_SYNC_START, allocation.layout.dmaBuf);
             size_t other = 0;
             for (size_t at = 0; at < bytes; ++at) other += mapping.bytes()[at] != 0;
@@ -239,7 +244,7 @@ TEST_P(AllocatorNdk, anImageHasItsPlanesWithinItsAllocation) {
             EXPECT_LE(plane.offsetInBytes + plane.totalSizeInBytes, allocation.layout.sizeBytes);
             EXPECT_LE(plane.heightInSamples * plane.strideInBytes, plane.totalSizeInBytes);
         }
-        EXPECT_TRUE(client_.session->free({allocation.buffers[0].id}).isOk());
+        EXPECT_TRUE(client_.session->free({allocation.buffers.firstId}).isOk());
     }
 }
 
@@ -281,7 +286,7 @@ TEST_P(AllocatorNdk, aTokenLetsInWhomItIsForAndItsEndIsTold) {
     Client taker = open();
     Allocation allocation;
     ASSERT_TRUE(client_.session->allocate(region(4096), 1, &allocation).isOk());
-    const int64_t id = allocation.buffers[0].id;
+    const int64_t id = allocation.buffers.firstId;
     ShareOptions options;
     options.recipientUid = static_cast<int32_t>(getuid()) + 1;
     options.lifetimeMillis = ShareOptions::MAX_LIFETIME_MILLIS;
@@ -296,7 +301,7 @@ TEST_P(AllocatorNdk, aTokenLetsInWhomItIsForAndItsEndIsTold) {
     EXPECT_EQ(taken.info.ownerId, id);
     EXPECT_NE(taken.info.flags & BufferInfo::FLAG_ACQUIRED, 0);
 
-    const Mapping mine(allocation.buffers[0].fd.get(), 4096, PROT_READ | PROT_WRITE);
+    const Mapping mine(allocation.buffers.fds[0].get(), 4096, PROT_READ | PROT_WRITE);
     const Mapping theirs(taken.fd.get(), 4096, PROT_READ | PROT_WRITE);
     ASSERT_TRUE(mine.isMapped() && theirs.isMapped());
     theirs.bytes()[100] = 42;

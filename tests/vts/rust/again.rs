@@ -1,14 +1,14 @@
 // Copyright (C) 2026 The Berth Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! `allocateAgain`: more of what was allocated, by a number.
+//! `allocateAgain` and `allocateOneAgain`: more of what was allocated, by a number.
 
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     Access::Access, AllocatorError::AllocatorError, BufferDescriptor::BufferDescriptor,
     IAllocator::MAX_BATCH, IAllocatorSession::REMEMBERED_REQUESTS,
 };
 
-use crate::client::{linear, refused, region, Client, Instance};
+use crate::client::{each, linear, refused, region, Client, Instance};
 use crate::tests;
 
 tests![
@@ -26,7 +26,7 @@ fn named(name: &str, descriptor: BufferDescriptor) -> BufferDescriptor {
 fn remembered(client: &Client, descriptor: &BufferDescriptor) -> i32 {
     let first = client.session.allocate(descriptor, 1).expect("allocate");
     assert!(first.requestId > 0, "a heap that serves it best serves it");
-    client.session.free(&[first.buffers[0].id]).expect("free");
+    client.session.free(&[first.buffers.firstId]).expect("free");
     first.requestId
 }
 
@@ -35,10 +35,14 @@ fn more_of_a_request_is_what_the_request_says(instance: &Instance) {
     for descriptor in [named("lines", linear(5000)), named("shared", region(5000))] {
         let first = client.session.allocate(&descriptor, 1).expect("allocate");
         let more = client.session.allocateAgain(first.requestId, 3).expect("allocateAgain");
-        assert_eq!(more.len(), 3);
+        let one = client.session.allocateOneAgain(first.requestId).expect("allocateOneAgain");
+        let mut buffers = each(first.buffers);
+        buffers.extend(each(more));
+        buffers.push(one);
+        assert_eq!(buffers.len(), 5);
         let infos = client.session.list(0).expect("list");
-        assert_eq!(infos.len(), 4);
-        for (info, buffer) in infos.iter().zip(first.buffers.iter().chain(&more)) {
+        assert_eq!(infos.len(), 5);
+        for (info, buffer) in infos.iter().zip(&buffers) {
             assert_eq!((info.id, info.flags), (buffer.id, buffer.flags));
             assert_eq!(info.request, descriptor);
             assert_eq!(info.layout, first.layout, "of one heap, and laid out alike");
@@ -58,10 +62,13 @@ fn the_last_requests_are_remembered_when_their_buffers_are_gone(instance: &Insta
     let error = refused(client.session.allocateAgain(numbers[0].1, 1));
     assert_eq!(error, AllocatorError::NOT_FOUND, "the oldest is forgotten");
     for (bytes, number) in &numbers[1..] {
-        let more = client.session.allocateAgain(*number, 1).expect("allocateAgain");
-        let info = client.session.get(more[0].id, Access::READ_WRITE).expect("get").info;
-        assert_eq!(info.layout.sizeBytes, *bytes);
-        client.session.free(&[more[0].id]).expect("free");
+        let more = client.session.allocateAgain(*number, 1).expect("allocateAgain").firstId;
+        let one = client.session.allocateOneAgain(*number).expect("allocateOneAgain").id;
+        for id in [more, one] {
+            let info = client.session.get(id, Access::READ_WRITE).expect("get").info;
+            assert_eq!(info.layout.sizeBytes, *bytes);
+        }
+        client.session.free(&[more, one]).expect("free");
     }
 }
 
@@ -71,11 +78,15 @@ fn what_is_not_remembered_is_not_found(instance: &Instance) {
     for unknown in [0, -1, i32::MIN, i32::MAX, number.saturating_add(1)] {
         let error = refused(client.session.allocateAgain(unknown, 1));
         assert_eq!(error, AllocatorError::NOT_FOUND, "{unknown}");
+        let error = refused(client.session.allocateOneAgain(unknown));
+        assert_eq!(error, AllocatorError::NOT_FOUND, "{unknown}, of one");
     }
     let error = refused(other.session.allocateAgain(number, 1));
     assert_eq!(error, AllocatorError::NOT_FOUND, "another session's number");
     client.session.close().expect("close");
     let error = refused(client.session.allocateAgain(number, 1));
+    assert_eq!(error, AllocatorError::SESSION_CLOSED);
+    let error = refused(client.session.allocateOneAgain(number));
     assert_eq!(error, AllocatorError::SESSION_CLOSED);
 }
 
@@ -88,6 +99,7 @@ fn more_is_counted_and_limited_like_any_allocation(instance: &Instance) {
     }
     assert_eq!(client.charged(), (0, 0));
     let page = i64::from(instance.capabilities().pageSizeBytes);
-    client.session.allocateAgain(number, 2).expect("allocateAgain");
+    client.session.allocateAgain(number, 1).expect("allocateAgain");
+    client.session.allocateOneAgain(number).expect("allocateOneAgain");
     assert_eq!(client.charged(), (2, 2 * page));
 }

@@ -11,6 +11,8 @@ use std::time::Duration;
 use hal_binder::{Interface, ParcelFileDescriptor, Strong};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     AllocatedBuffer::AllocatedBuffer,
+    AllocatedBuffers::AllocatedBuffers,
+    Allocation::Allocation,
     AllocationFlag::AllocationFlag,
     AllocatorCapabilities::AllocatorCapabilities,
     AllocatorError::AllocatorError,
@@ -81,10 +83,11 @@ pub struct Client {
 impl Client {
     /// One buffer.
     pub fn allocate(&self, descriptor: &BufferDescriptor) -> One {
-        let allocation = self.session.allocate(descriptor, 1).expect("allocate");
-        let mut buffers = allocation.buffers;
+        let Allocation { layout, buffers, .. } =
+            self.session.allocate(descriptor, 1).expect("allocate");
+        let mut buffers = each(buffers);
         assert_eq!(buffers.len(), 1, "as many as were asked for");
-        One { layout: allocation.layout, buffer: buffers.remove(0) }
+        One { layout, buffer: buffers.remove(0) }
     }
 
     /// Why a descriptor is refused.
@@ -117,6 +120,23 @@ impl One {
     pub fn fd(&self) -> BorrowedFd<'_> {
         fd(&self.buffer.fd)
     }
+}
+
+/// The buffers of one call, one by one.
+pub fn each(buffers: AllocatedBuffers) -> Vec<AllocatedBuffer> {
+    let AllocatedBuffers { firstId, flags, fds, secondFds, receipts } = buffers;
+    assert_eq!((flags.len(), receipts.len()), (fds.len(), fds.len()), "of each one");
+    assert!(secondFds.is_empty() || secondFds.len() == fds.len(), "of each one, or none");
+    let mut seconds = secondFds.into_iter();
+    let numbers = (firstId..).zip(flags).zip(receipts);
+    let buffer = |(((id, flags), receipt), fd)| AllocatedBuffer {
+        id,
+        flags,
+        fd: Some(fd),
+        secondFd: seconds.next(),
+        receipt,
+    };
+    numbers.zip(fds).map(buffer).collect()
 }
 
 /// A descriptor that the interface never leaves out.

@@ -3,7 +3,6 @@
 
 //! Buffers as memory: sizes, contents, identity, descriptors, and how they are given up.
 
-use std::collections::BTreeSet;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use berth_kernel::cpu_access::{CpuAccess, Direction};
@@ -16,7 +15,7 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     BufferShape::BufferShape, IAllocator::MAX_BATCH,
 };
 
-use crate::client::{fd, linear, refused, region, Instance, One};
+use crate::client::{each, fd, linear, refused, region, Instance, One};
 use crate::tests;
 
 tests![
@@ -93,15 +92,14 @@ fn a_batch_has_buffers_of_its_own_each_from_one_heap(instance: &Instance) {
     let client = instance.client();
     for descriptor in [linear(4096), region(4096)] {
         let batch = client.session.allocate(&descriptor, MAX_BATCH).expect("allocate");
-        assert_eq!(batch.buffers.len(), MAX_BATCH as usize);
-        let ids: BTreeSet<i64> = batch.buffers.iter().map(|buffer| buffer.id).collect();
-        assert_eq!(ids.len(), batch.buffers.len(), "each has an id");
-        assert!(ids.iter().all(|&id| id > 0));
-        for (value, buffer) in (1..).zip(&batch.buffers) {
+        let buffers = each(batch.buffers);
+        assert_eq!(buffers.len(), MAX_BATCH as usize);
+        let ids: Vec<i64> = buffers.iter().map(|buffer| buffer.id).collect();
+        assert!(ids[0] > 0);
+        for (value, buffer) in (1..).zip(&buffers) {
             // Were two of them the same memory, the second would not read zero.
             write_both_ends(fd(&buffer.fd), batch.layout.allocationBytes as u64, value);
         }
-        let ids: Vec<i64> = ids.into_iter().collect();
         client.session.free(&ids).expect("free");
         let next = client.allocate(&descriptor).buffer.id;
         assert!(!ids.contains(&next), "an id is never used again");
@@ -174,7 +172,7 @@ fn a_long_list_is_read_in_parts(instance: &Instance) {
     let mut allocated = Vec::new();
     for _ in 0..2 {
         let batch = client.session.allocate(&region(1), MAX_BATCH).expect("allocate");
-        allocated.extend(batch.buffers.iter().map(|buffer| buffer.id));
+        allocated.extend(each(batch.buffers).iter().map(|buffer| buffer.id));
     }
     allocated.sort_unstable();
     let mut listed = Vec::new();
@@ -193,7 +191,7 @@ fn a_long_list_is_read_in_parts(instance: &Instance) {
 fn buffers_are_freed_together_or_not_at_all(instance: &Instance) {
     let client = instance.client();
     let batch = client.session.allocate(&region(1), 3).expect("allocate");
-    let ids: Vec<i64> = batch.buffers.iter().map(|buffer| buffer.id).collect();
+    let ids: Vec<i64> = each(batch.buffers).iter().map(|buffer| buffer.id).collect();
     let wrong = [vec![ids[0], ids[1], i64::MAX], vec![ids[0], ids[0]], vec![0], vec![-1]];
     for wrong in wrong {
         assert_eq!(refused(client.session.free(&wrong)), AllocatorError::NOT_FOUND, "{wrong:?}");

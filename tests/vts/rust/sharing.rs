@@ -15,7 +15,7 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     ShareToken::ShareToken,
 };
 
-use crate::client::{fd, linear, refused, region, Instance};
+use crate::client::{each, fd, linear, refused, region, Instance};
 use crate::tests;
 
 tests![
@@ -108,12 +108,10 @@ fn a_token_that_nobody_made_opens_nothing(instance: &Instance) {
 fn a_token_ends_with_its_buffer(instance: &Instance) {
     let (owner, taker) = (instance.client(), instance.client());
     let batch = owner.session.allocate(&region(1), 2).expect("allocate");
-    let tokens: Vec<ShareToken> = batch
-        .buffers
-        .iter()
-        .map(|buffer| owner.session.share(buffer.id, &once()).expect("share"))
-        .collect();
-    owner.session.free(&[batch.buffers[0].id]).expect("free");
+    let batch = each(batch.buffers);
+    let share = |id| owner.session.share(id, &once()).expect("share");
+    let tokens: Vec<ShareToken> = batch.iter().map(|buffer| share(buffer.id)).collect();
+    owner.session.free(&[batch[0].id]).expect("free");
     assert_eq!(refused(taker.session.acquire(&tokens[0])), AllocatorError::BAD_TOKEN);
     owner.session.close().expect("close");
     assert_eq!(refused(taker.session.acquire(&tokens[1])), AllocatorError::BAD_TOKEN);

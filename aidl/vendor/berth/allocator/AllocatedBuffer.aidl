@@ -6,7 +6,7 @@
 package vendor.berth.allocator;
 
 /**
- * One buffer of an allocation: what differs from the others. What a BufferInfo says besides is what
+ * A buffer of a request that was made before: what is its own. What a BufferInfo says besides is what
  * was asked for, and what fstat tells of fd, or of ashmem fdinfo (BufferInfo.device).
  */
 @VintfStability

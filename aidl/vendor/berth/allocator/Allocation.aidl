@@ -5,7 +5,7 @@
 
 package vendor.berth.allocator;
 
-import vendor.berth.allocator.AllocatedBuffer;
+import vendor.berth.allocator.AllocatedBuffers;
 import vendor.berth.allocator.BufferLayout;
 
 /**
@@ -16,8 +16,8 @@ import vendor.berth.allocator.BufferLayout;
 parcelable Allocation {
     /** Where the bytes are in each of them. */
     BufferLayout layout;
-    /** The buffers, as many as were asked for. */
-    AllocatedBuffer[] buffers;
+    /** What is each one's own. */
+    AllocatedBuffers buffers;
     /**
      * The number by which IAllocatorSession.allocateAgain gives more of them; 0 if it does not, as a
      * heap that suits better refused this time and may serve the next.

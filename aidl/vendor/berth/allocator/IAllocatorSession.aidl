@@ -7,6 +7,7 @@ package vendor.berth.allocator;
 
 import vendor.berth.allocator.Access;
 import vendor.berth.allocator.AllocatedBuffer;
+import vendor.berth.allocator.AllocatedBuffers;
 import vendor.berth.allocator.Allocation;
 import vendor.berth.allocator.Buffer;
 import vendor.berth.allocator.BufferDescriptor;
@@ -38,7 +39,7 @@ import vendor.berth.allocator.ShareToken;
  */
 @VintfStability
 interface IAllocatorSession {
-    /** How many requests allocateAgain knows, of each session the last. */
+    /** How many requests allocateAgain and allocateOneAgain know, of each session the last. */
     const int REMEMBERED_REQUESTS = 8;
 
     /**
@@ -75,7 +76,16 @@ interface IAllocatorSession {
      *         its heap is another since then: allocate serves it; HEAP_REFUSED if that heap gave
      *         nothing, where allocate may turn to another; and as allocate.
      */
-    AllocatedBuffer[] allocateAgain(int requestId, int count);
+    AllocatedBuffers allocateAgain(int requestId, int count);
+
+    /**
+     * As allocateAgain with a count of 1: the smallest call, for who allocates one at a time.
+     *
+     * @param requestId as for allocateAgain.
+     * @return the buffer.
+     * @throws ServiceSpecificException as allocateAgain.
+     */
+    AllocatedBuffer allocateOneAgain(int requestId);
 
     /**
      * Gives buffers up: all that are named or, if any of them is unknown, none. Tokens for them

@@ -24,6 +24,6 @@ package vendor.berth.allocator;
 @VintfStability
 parcelable Allocation {
   vendor.berth.allocator.BufferLayout layout;
-  vendor.berth.allocator.AllocatedBuffer[] buffers;
+  vendor.berth.allocator.AllocatedBuffers buffers;
   int requestId;
 }

@@ -24,7 +24,8 @@ package vendor.berth.allocator;
 @VintfStability
 interface IAllocatorSession {
   vendor.berth.allocator.Allocation allocate(in vendor.berth.allocator.BufferDescriptor descriptor, int count);
-  vendor.berth.allocator.AllocatedBuffer[] allocateAgain(int requestId, int count);
+  vendor.berth.allocator.AllocatedBuffers allocateAgain(int requestId, int count);
+  vendor.berth.allocator.AllocatedBuffer allocateOneAgain(int requestId);
   void free(in long[] ids);
   vendor.berth.allocator.Buffer get(long id, vendor.berth.allocator.Access access);
   void seal(long id);
