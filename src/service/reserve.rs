@@ -27,7 +27,7 @@ impl Reserve {
     pub(crate) fn take(&self, asked: u64, now: Instant) -> Result<(), Refusal> {
         let taken = lock(&self.gauge).take(asked, self.bytes, now);
         let Err(reading) = taken else { return Ok(()) };
-        // The kernel is asked without the lock.
+        // The kernel is asked without the lock, by one at a time while there is plenty.
         let memory = MemInfo::read().map_err(Refusal::of_kernel)?;
         let mut gauge = lock(&self.gauge);
         gauge.renew(reading, &memory);
@@ -58,6 +58,10 @@ struct Gauge {
     left: u64,
     /// `Shmem` then.
     shared: u64,
+    /// Since when somebody has been asking the kernel.
+    asking: Option<Instant>,
+    /// What was admitted since then, by the reading before.
+    meanwhile: u64,
 }
 
 impl Gauge {
@@ -66,21 +70,28 @@ impl Gauge {
     /// How long one is good to say what there is after a purge.
     const MAX_PURGE: Duration = Duration::from_secs(10);
 
-    /// Counts `asked` as taken; or the number of the reading that is too old, or too low, to say.
+    /// Counts `asked` as taken; or the number of the reading that is too old, or too low, to say. One
+    /// that is too old does for others while somebody asks for the next.
     fn take(&mut self, asked: u64, reserve: u64, now: Instant) -> Result<(), u64> {
-        let fresh =
-            self.read.is_some_and(|read| now.saturating_duration_since(read) < Self::MAX_AGE);
-        if !fresh {
-            return Err(self.reading);
+        let is_recent = |then: Option<Instant>| {
+            then.is_some_and(|then| now.saturating_duration_since(then) < Self::MAX_AGE)
+        };
+        let is_good = is_recent(self.read) || self.read.is_some() && is_recent(self.asking);
+        if is_good && self.subtract(asked, reserve).is_ok() {
+            return Ok(());
         }
-        self.subtract(asked, reserve).map_err(|_| self.reading)
+        if !is_recent(self.asking) {
+            self.asking = Some(now);
+            self.meanwhile = 0;
+        }
+        Err(self.reading)
     }
 
     /// Takes what the kernel says now. If somebody else has asked it since `reading`, theirs counts:
     /// what was taken of it is not in this one.
     fn renew(&mut self, reading: u64, memory: &MemInfo) {
         if self.reading == reading {
-            self.set(memory, memory.available);
+            self.set(memory, memory.available.saturating_sub(self.meanwhile));
         }
     }
 
@@ -99,6 +110,8 @@ impl Gauge {
         self.read = Some(Instant::now());
         self.left = left;
         self.shared = memory.shared;
+        self.asking = None;
+        self.meanwhile = 0;
     }
 
     /// Counts `asked` as taken; or what is left, if it is too much.
@@ -106,6 +119,9 @@ impl Gauge {
         match self.left.checked_sub(asked) {
             Some(rest) if rest >= reserve => {
                 self.left = rest;
+                if self.asking.is_some() {
+                    self.meanwhile = self.meanwhile.saturating_add(asked);
+                }
                 Ok(())
             }
             _ => Err(self.left),
@@ -138,6 +154,41 @@ mod tests {
         assert_eq!(gauge.subtract(20, 0), Ok(()));
         assert_eq!(gauge.left, 70);
         assert_eq!(gauge.take(65, 10, now), Err(1), "too little is left to say without asking");
+    }
+
+    #[test]
+    fn while_one_asks_others_are_served_by_the_reading_before() {
+        let mut gauge = Gauge::default();
+        let start = Instant::now();
+        assert_eq!(gauge.take(10, 20, start), Err(0), "nothing is known");
+        assert_eq!(gauge.take(10, 20, start), Err(0), "not by the other either");
+        gauge.renew(0, &memory(100, 0));
+        let old = start + 2 * Gauge::MAX_AGE;
+        gauge.read = Some(start);
+        assert_eq!(gauge.take(5, 20, old), Err(1), "one asks");
+        assert_eq!(gauge.take(30, 20, old), Ok(()));
+        assert_eq!(gauge.take(60, 20, old), Err(1), "there is not so much");
+        gauge.renew(1, &memory(90, 0));
+        gauge.read = Some(old);
+        assert_eq!(gauge.left, 60, "what the others took may not be gone yet");
+        assert_eq!(gauge.subtract(5, 20), Ok(()));
+        assert_eq!(gauge.take(10, 20, old), Ok(()));
+        assert_eq!((gauge.left, gauge.meanwhile), (45, 0));
+    }
+
+    #[test]
+    fn who_asked_and_never_came_back_is_not_waited_for() {
+        let mut gauge = Gauge::default();
+        let start = Instant::now();
+        gauge.renew(0, &memory(100, 0));
+        gauge.read = Some(start);
+        let old = start + 2 * Gauge::MAX_AGE;
+        assert_eq!(gauge.take(1, 0, old), Err(1));
+        assert_eq!(gauge.take(1, 0, old), Ok(()));
+        let older = old + Gauge::MAX_AGE;
+        assert_eq!(gauge.take(1, 0, older), Err(1), "another asks");
+        gauge.renew(1, &memory(50, 0));
+        assert_eq!(gauge.left, 50, "what was taken before that is in the reading");
     }
 
     #[test]
