@@ -163,7 +163,7 @@ pub const LANES: &[Lane] = &[
     Lane {
         name: "selinux",
         about: "the modern lane's kernel, SELinux enforcing: each process in its domain",
-        by_default: false,
+        by_default: true,
         kind: Kind::Vm(Machine {
             kernel: Kernel::Stock(TRIXIE),
             memory_mib: 512,
@@ -210,6 +210,13 @@ pub const LANES: &[Lane] = &[
         }),
     },
 ];
+
+impl Lane {
+    /// Whether SELinux decides there who may do what.
+    pub fn enforces_selinux(&self) -> bool {
+        matches!(self.kind, Kind::Vm(machine) if machine.selinux)
+    }
+}
 
 /// The lane that the demo and `vm` boot unless told otherwise.
 pub const DEFAULT_VM: &str = "modern";
