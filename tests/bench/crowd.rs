@@ -5,6 +5,7 @@
 //! felt?
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
@@ -17,21 +18,31 @@ use berth_kernel::memfd::Memfd;
 use berth_kernel::meminfo::MemInfo;
 use hal_binder::{ParcelFileDescriptor, Strong};
 
+use crate::allocation::OfTheFloor;
 use crate::bare::{self, IBare};
+use crate::floor::{self, IFloor};
 use crate::measure::in_turns_after;
 use crate::table::{Table, Target};
 
 const CLIENTS: usize = 8;
 const BYTES: u64 = 1 << 20;
+/// What each allocates before it is measured.
+const SMALL: u64 = 4096;
 /// How much less memory may be free than before, in bytes: less than what a round takes.
 const SLACK: u64 = 4 << 20;
 /// What each allocates in a round and holds until the clock stops: of all together 32 MiB.
 const EACH: usize = 4;
 const ROUNDS: u32 = 25;
+/// Where nothing is cleared, a round is over in a millisecond.
+const ROUNDS_OF_REGIONS: u32 = 400;
+/// Rounds of small buffers that each has behind it. musl maps memory for a call and unmaps it, until that
+/// has happened a hundred times (`bounces` in its mallocng), and locks out all other threads meanwhile.
+const BEFORE: usize = 120;
 
 pub fn measure(table: &mut Table) -> Result<()> {
     let ours = Crowd::start("crowd")?;
     let raw = Crowd::start("raw-crowd")?;
+    let floor = Crowd::start("floor-crowd")?;
     let there = DmaHeap::open("system").is_ok();
     let before = MemInfo::read()?.free;
     // The allocator gives memory back behind its clients' backs, which is not for others to pay.
@@ -44,9 +55,14 @@ pub fn measure(table: &mut Table) -> Result<()> {
         }
         Ok(())
     };
-    let pair = in_turns_after(ROUNDS, await_memory, || ours.round(), || raw.round())?;
+    let rounds = if there { ROUNDS } else { ROUNDS_OF_REGIONS };
+    let pair = in_turns_after(rounds, await_memory, || ours.round(), || raw.round())?;
     let against = if there { "8 x bare call + ioctl" } else { "8 x bare call + memfd" };
     table.pair("8 clients, 4 x 1 MiB each, at once", against, &pair, Target::Throughput(0.95));
+    let pair = in_turns_after(rounds, await_memory, || floor.round(), || raw.round())?;
+    table.comparison("- the same parcels without an allocator", against, &pair);
+    let pair = in_turns_after(rounds, await_memory, || ours.round(), || floor.round())?;
+    table.pair("- the allocator", "that", &pair, Target::Throughput(0.95));
     Ok(())
 }
 
@@ -122,13 +138,29 @@ impl Drop for Crowd {
 pub fn client() -> Result<()> {
     let allocator = Allocator::connect_within(Duration::from_secs(30))?;
     let session = allocator.open_session("bench crowd")?;
-    let heap = DmaHeap::open("system");
-    // As the others: from the kernel, and a region with a name.
-    let request = match heap {
-        Ok(_) => BufferRequest::linear(BYTES).no_pool(),
-        Err(_) => BufferRequest::region(BYTES).name("bench crowd"),
-    };
-    on_order::<Buffer>(|| Ok(session.allocate_one(&request)?))
+    let requests = requests();
+    on_order::<Buffer>(|bytes| Ok(session.allocate_one(&requests(bytes))?))
+}
+
+/// As those who do without the allocator: from the kernel, and a region with a name.
+fn requests() -> impl Fn(u64) -> BufferRequest {
+    let there = DmaHeap::open("system").is_ok();
+    move |bytes| match there {
+        true => BufferRequest::linear(bytes).no_pool(),
+        false => BufferRequest::region(bytes).name("bench crowd"),
+    }
+}
+
+/// One who has the allocator's parcels of a service that is none.
+pub fn floor() -> Result<()> {
+    let floor: Strong<dyn IFloor> = bare::find(floor::NAME)?;
+    let requests = requests();
+    let known = [SMALL, BYTES].map(|bytes| Ok((bytes, floor.know(&requests(bytes).descriptor())?)));
+    let known: BTreeMap<u64, i32> = known.into_iter().collect::<Result<_>>()?;
+    on_order::<OfTheFloor>(|bytes| {
+        let id = known.get(&bytes).context("a size that is known")?;
+        OfTheFloor::again(&floor, *id)
+    })
 }
 
 /// The memory of one who does without the allocator.
@@ -141,25 +173,29 @@ enum Raw {
 pub fn raw() -> Result<()> {
     let bare: Strong<dyn IBare> = bare::find(bare::NAME)?;
     let heap = DmaHeap::open("system").ok();
-    on_order::<(ParcelFileDescriptor, Raw)>(|| {
+    on_order::<(ParcelFileDescriptor, Raw)>(|bytes| {
         let descriptor = bare.give()?;
         Ok((
             descriptor,
             match &heap {
-                Some(heap) => Raw::Heap(heap.allocate(BYTES)?),
-                None => Raw::Memfd(Memfd::create("bench crowd", BYTES)?),
+                Some(heap) => Raw::Heap(heap.allocate(bytes)?),
+                None => Raw::Memfd(Memfd::create("bench crowd", bytes)?),
             },
         ))
     })
 }
 
-fn on_order<T>(allocate: impl Fn() -> Result<T>) -> Result<()> {
+fn on_order<T>(allocate: impl Fn(u64) -> Result<T>) -> Result<()> {
+    let all = |bytes| (0..EACH).map(|_| allocate(bytes)).collect::<Result<Vec<T>>>();
+    for _ in 0..BEFORE {
+        all(SMALL)?;
+    }
     let mut out = std::io::stdout().lock();
     let mut held = Vec::new();
     writeln!(out, "ready")?;
     for order in std::io::stdin().lock().lines() {
         match order?.as_str() {
-            "go" => held = (0..EACH).map(|_| allocate()).collect::<Result<Vec<T>>>()?,
+            "go" => held = all(BYTES)?,
             _ => held.clear(),
         }
         writeln!(out, "done")?;
