@@ -6,7 +6,7 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use berth_client::payload::{Payload, PayloadBuilder, PayloadSender, INLINE_BYTES};
 use berth_client::{Allocator, BufferRequest};
 use berth_kernel::mapping::{Mapping, ReadWrite};
@@ -14,13 +14,15 @@ use berth_kernel::memfd::Memfd;
 use hal_binder::{ParcelFileDescriptor, Strong};
 
 use crate::bare::IBare;
-use crate::measure::in_turns;
+use crate::measure::{in_turns, Pair};
 use crate::table::{Table, Target};
 
 const BYTES: usize = 10_000_000;
 /// What fits a Binder transaction beside others in flight.
 const CHUNK: usize = 256 << 10;
 const ROUNDS: u32 = 20;
+/// Of those that are used again.
+const REGIONS: usize = 7;
 /// Where a region is cheaper over any transport.
 const FAR_BEYOND: usize = 256 << 10;
 /// The receiver does nothing, so its end of the lease is closed when the call returns, or soon after.
@@ -75,8 +77,21 @@ fn copy(bare: &Strong<dyn IBare>, bytes: &[u8]) -> Result<Memfd> {
     Ok(memfd)
 }
 
-/// One region for all.
+/// One region for all. Where the kernel puts its pages is a tenth of what a copy takes, so there are
+/// several pairs of regions, and the one in the middle counts.
 fn again(bare: &Strong<dyn IBare>, bytes: &[u8], table: &mut Table) -> Result<()> {
+    let mut pairs = (0..REGIONS).map(|_| used_again(bare, bytes)).collect::<Result<Vec<Pair>>>()?;
+    pairs.sort_by(|one, other| one.ratio().total_cmp(&other.ratio()));
+    let middle = pairs.get(REGIONS / 2).context("a pair in the middle")?;
+    table.pair("10 MB, region used again", "warm copy, bare call", middle, Target::AtMost(1.15));
+    let mut sender = PayloadSender::new("bench");
+    let send = || Ok(bare.accept(sender.payload(bytes, LEASE)?.parcel())?);
+    let pair = in_turns(ROUNDS, send, || chunks(bare, bytes))?;
+    table.pair("the same", "chunked calls", &pair, Target::FasterBy(20.0));
+    Ok(())
+}
+
+fn used_again(bare: &Strong<dyn IBare>, bytes: &[u8]) -> Result<Pair> {
     let mut sender = PayloadSender::new("bench");
     let memfd = Memfd::create("bench", BYTES as u64)?;
     let mapping: Mapping<ReadWrite> = Mapping::new(memfd.as_fd(), BYTES as u64)?;
@@ -85,12 +100,7 @@ fn again(bare: &Strong<dyn IBare>, bytes: &[u8], table: &mut Table) -> Result<()
         mapping.write(0, bytes)?;
         Ok(bare.take(&ParcelFileDescriptor::new(memfd.as_fd().try_clone_to_owned()?))?)
     };
-    let pair = in_turns(ROUNDS, send, warm)?;
-    table.pair("10 MB, region used again", "warm copy, bare call", &pair, Target::AtMost(1.15));
-    let send = || Ok(bare.accept(sender.payload(bytes, LEASE)?.parcel())?);
-    let pair = in_turns(ROUNDS, send, || chunks(bare, bytes))?;
-    table.pair("the same", "chunked calls", &pair, Target::FasterBy(20.0));
-    Ok(())
+    in_turns(ROUNDS, send, warm)
 }
 
 /// A region that is in the ledger.
