@@ -67,20 +67,23 @@ struct Gauge {
 impl Gauge {
     /// How long a reading is good for while there is plenty.
     const MAX_AGE: Duration = Duration::from_millis(100);
+    /// How long it is while somebody asks for the next.
+    const MAX_AGE_MEANWHILE: Duration = Duration::from_millis(200);
     /// How long one is good to say what there is after a purge.
     const MAX_PURGE: Duration = Duration::from_secs(10);
 
     /// Counts `asked` as taken; or the number of the reading that is too old, or too low, to say. One
-    /// that is too old does for others while somebody asks for the next.
+    /// that is a little too old does for others while somebody asks for the next.
     fn take(&mut self, asked: u64, reserve: u64, now: Instant) -> Result<(), u64> {
-        let is_recent = |then: Option<Instant>| {
-            then.is_some_and(|then| now.saturating_duration_since(then) < Self::MAX_AGE)
+        let is_within = |then: Option<Instant>, age: Duration| {
+            then.is_some_and(|then| now.saturating_duration_since(then) < age)
         };
-        let is_good = is_recent(self.read) || self.read.is_some() && is_recent(self.asking);
-        if is_good && self.subtract(asked, reserve).is_ok() {
+        let is_asked = is_within(self.asking, Self::MAX_AGE);
+        let max_age = if is_asked { Self::MAX_AGE_MEANWHILE } else { Self::MAX_AGE };
+        if is_within(self.read, max_age) && self.subtract(asked, reserve).is_ok() {
             return Ok(());
         }
-        if !is_recent(self.asking) {
+        if !is_asked {
             self.asking = Some(now);
             self.meanwhile = 0;
         }
@@ -163,7 +166,7 @@ mod tests {
         assert_eq!(gauge.take(10, 20, start), Err(0), "nothing is known");
         assert_eq!(gauge.take(10, 20, start), Err(0), "not by the other either");
         gauge.renew(0, &memory(100, 0));
-        let old = start + 2 * Gauge::MAX_AGE;
+        let old = start + Gauge::MAX_AGE;
         gauge.read = Some(start);
         assert_eq!(gauge.take(5, 20, old), Err(1), "one asks");
         assert_eq!(gauge.take(30, 20, old), Ok(()));
@@ -177,12 +180,24 @@ mod tests {
     }
 
     #[test]
+    fn a_reading_of_long_ago_does_for_nobody_whoever_asks() {
+        let mut gauge = Gauge::default();
+        let start = Instant::now();
+        gauge.renew(0, &memory(100, 0));
+        gauge.read = Some(start);
+        // Others may have taken everything since.
+        let much_later = start + 2 * Gauge::MAX_AGE;
+        assert_eq!(gauge.take(1, 0, much_later), Err(1));
+        assert_eq!(gauge.take(1, 0, much_later), Err(1));
+    }
+
+    #[test]
     fn who_asked_and_never_came_back_is_not_waited_for() {
         let mut gauge = Gauge::default();
         let start = Instant::now();
         gauge.renew(0, &memory(100, 0));
         gauge.read = Some(start);
-        let old = start + 2 * Gauge::MAX_AGE;
+        let old = start + Gauge::MAX_AGE;
         assert_eq!(gauge.take(1, 0, old), Err(1));
         assert_eq!(gauge.take(1, 0, old), Ok(()));
         let older = old + Gauge::MAX_AGE;
