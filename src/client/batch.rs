@@ -20,9 +20,11 @@ pub(crate) fn one_by_one(
     let even = [flags.len(), fds.len(), receipts.len()].iter().all(|length| *length == due)
         && (seconds.is_empty() || seconds.len() == due);
     if ids.len() != due || !even {
+        let (fds, seconds) = (fds.len(), seconds.len());
+        let (flags, receipts) = (flags.len(), receipts.len());
         let message = format!(
-            "{} descriptors and {} second ones, {} flags and {} receipts of {due} buffers from id {first} on",
-            fds.len(), seconds.len(), flags.len(), receipts.len(),
+            "{fds} descriptors, {seconds} second ones, {flags} flags and {receipts} receipts for {due} \
+             buffers from id {first} on"
         );
         return Err((Error::BadAnswer(message), ids));
     }

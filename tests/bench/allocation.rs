@@ -19,7 +19,7 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::AllocatedBuffer::All
 
 use crate::bare::IBare;
 use crate::floor::IFloor;
-use crate::measure::in_turns_after;
+use crate::measure::{in_turns_after, Pair};
 use crate::table::{Table, Target};
 
 /// Sizes, rounds, names, and whether the parcel is much of what a call costs.
@@ -86,15 +86,8 @@ impl Sides<'_> {
     /// Many buffers in one call.
     fn batch(&self, session: &Session, table: &mut Table) -> Result<()> {
         let request = BufferRequest::linear(4 << 10).no_pool();
-        let ours = || Ok(session.allocate(&request, BATCH)?);
-        let single = || fresh(session, &request);
-        let singles = || (0..BATCH).map(|_| single()).collect::<Result<Vec<_>>>();
-        let warm = || {
-            drop(ours()?);
-            drop(single()?);
-            self.settled()
-        };
-        let pair = in_turns_after(100, warm, ours, singles)?;
+        let many = || Ok(session.allocate(&request, BATCH)?);
+        let pair = self.many_and_one(many, || fresh(session, &request))?;
         table.pair("allocate 16 x 4 KiB in one call", "16 calls", &pair, Target::FasterBy(5.0));
         let heap = DmaHeap::open("system").ok();
         let raw = || -> Result<OwnedFd> {
@@ -103,22 +96,31 @@ impl Sides<'_> {
                 None => Memfd::create("", 4 << 10)?.into(),
             })
         };
-        let ours = || {
+        let many = || {
             let memory = (0..BATCH).map(|_| raw()).collect::<Result<Vec<_>>>()?;
             Ok((self.bare.give_many(BATCH as i32)?, memory))
         };
-        let single = || Ok((self.bare.give()?, raw()?));
-        let singles = || (0..BATCH).map(|_| single()).collect::<Result<Vec<_>>>();
-        let warm = || {
-            drop(ours()?);
-            drop(single()?);
-            self.settled()
-        };
-        let pair = in_turns_after(100, warm, ours, singles)?;
+        let pair = self.many_and_one(many, || Ok((self.bare.give()?, raw()?)))?;
         let against =
             if heap.is_some() { "16 x bare call + ioctl" } else { "16 x bare call + memfd" };
         table.comparison("- the same without an allocator", against, &pair);
         Ok(())
+    }
+
+    /// A batch against as many single calls, both having been made just before, as where they are made
+    /// again and again.
+    fn many_and_one<M, O>(
+        &self,
+        many: impl Fn() -> Result<M>,
+        one: impl Fn() -> Result<O>,
+    ) -> Result<Pair> {
+        let singles = || (0..BATCH).map(|_| one()).collect::<Result<Vec<O>>>();
+        let warm = || {
+            drop(many()?);
+            drop(one()?);
+            self.settled()
+        };
+        in_turns_after(100, warm, &many, singles)
     }
 
     /// A buffer with a name, which the kernel is told in a call of its own.
