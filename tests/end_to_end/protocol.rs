@@ -158,6 +158,8 @@ pub struct Proof {
     pub close_on_exec: bool,
     /// `F_GET_SEALS`, of a memfd.
     pub seals: Option<i32>,
+    /// Bytes of its pages that are there, of a memfd: those that somebody has touched.
+    pub touched: i64,
 }
 
 /// Roads to a writable mapping, and the errno at the end of each; 0 is success.

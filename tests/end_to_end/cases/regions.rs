@@ -32,7 +32,10 @@ fn a_region_is_a_sealed_memfd_of_exactly_the_size_asked_for() {
     assert_eq!(proof.seals.expect("seals") & !EXEC, SHRINK_AND_GROW);
     assert!(!region.info.dma_buf && region.info.heap == "memfd");
     assert_eq!((region.info.size, region.info.allocation), (10_000, 12_288));
+    assert_eq!(proof.touched, 0, "its pages are charged to whoever touches them first");
     assert!(client.all_bytes_are(region.handle, 0));
+    client.write(region.handle, 8192, b"the last page");
+    assert_eq!(client.proof(region.handle).touched, 12_288);
     let roads = client.write_roads(region.handle);
     // Of another uid than the service's, the client cannot open it anew, and nobody can grow it.
     assert_eq!(roads, WriteRoads { map: 0, reopen: EACCES, write: 0, grow: EPERM });

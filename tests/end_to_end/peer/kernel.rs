@@ -15,7 +15,7 @@ use berth_kernel::mapping::{Mapping, ReadWrite};
 use berth_kernel::memfd;
 use nix::errno::Errno;
 use nix::fcntl::{fcntl, open, FcntlArg, FdFlag, OFlag};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{fstat, Mode};
 use nix::unistd::{close, ftruncate, pipe, write};
 
 use crate::memory::Memory;
@@ -24,6 +24,8 @@ use crate::memory::Memory;
 pub fn proof(memory: &Memory<'_>) -> Result<Proof> {
     let fd = memory.as_fd();
     let identity = Identity::of(fd)?;
+    // In units of 512 bytes, whatever the file.
+    let touched = fstat(fd.as_raw_fd())?.st_blocks * 512;
     let link = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
     let mapped = memory.map_read_only()?;
     let start = format!("{:x}-", mapped.mapping().as_ptr() as usize);
@@ -37,6 +39,7 @@ pub fn proof(memory: &Memory<'_>) -> Result<Proof> {
         mapped_as: line.splitn(6, ' ').last().unwrap_or_default().trim().to_owned(),
         close_on_exec: flags.contains(FdFlag::FD_CLOEXEC),
         seals: memfd::seals(fd).ok().map(|seals| seals.bits()),
+        touched,
     })
 }
 
