@@ -37,7 +37,7 @@ pub use producer::{Producer, Reservation, WriteBatch};
 
 use cursor::{Bytes, Ended, Words};
 
-const KIND: Kind = Kind { name: "ring", magic: *b"brRG", version: 2 };
+const KIND: Kind = Kind { name: "ring", magic: *b"brRG", version: 3 };
 
 // Offsets in the block. What the two ends store lies in different cache lines, and what an end stores
 // with every record in none that the other looks at with every record: its presence, which hardly
@@ -50,8 +50,8 @@ const HEAD: usize = 128;
 const UNDERRUNS: usize = 136;
 const PRODUCER: usize = 192;
 const CONSUMER: usize = 256;
-/// Where the records begin.
-const RECORDS: usize = 320;
+/// Where the first prefix is; the record behind it begins at a cache line.
+const RECORDS: usize = 320 + (cursor::LINE - cursor::PREFIX) as usize;
 
 /// The least capacity of a ring in bytes.
 pub const MIN_CAPACITY: u32 = 64;
@@ -153,7 +153,7 @@ pub struct Layout {
 
 impl Layout {
     /// Records of any length in `capacity` bytes, each with 4 more for its length and padded to a
-    /// multiple of 4.
+    /// multiple of 4, or from 256 bytes on to one of 64.
     pub fn of_capacity(capacity: u32) -> Result<Layout, RingError> {
         if !capacity.is_power_of_two() || !(MIN_CAPACITY..=MAX_CAPACITY).contains(&capacity) {
             return Err(RingError::Capacity(capacity));
@@ -164,8 +164,8 @@ impl Layout {
     /// Records of `period` bytes each, 1 or more, of which `periods` lie in the ring at most: so far
     /// can what is heard be behind what is sent.
     pub fn of_periods(period: u32, periods: u32) -> Result<Layout, RingError> {
-        let limit = usize::try_from(period).ok().and_then(cursor::space);
-        let limit = limit.and_then(|space| space.checked_mul(periods)).unwrap_or(0);
+        let each = cursor::space_of_each(period);
+        let limit = each.and_then(|space| space.checked_mul(periods)).unwrap_or(0);
         let capacity = limit.max(MIN_CAPACITY).checked_next_power_of_two().unwrap_or(0);
         Layout { capacity, limit, period }.checked()
     }
@@ -173,9 +173,9 @@ impl Layout {
     fn checked(self) -> Result<Layout, RingError> {
         let Layout { capacity, limit, period } = self;
         Layout::of_capacity(capacity)?;
-        let least = match usize::try_from(period).ok().filter(|period| *period > 0) {
-            Some(period) => cursor::space(period).unwrap_or(u32::MAX),
-            None => capacity,
+        let least = match period {
+            0 => capacity,
+            period => cursor::space_of_each(period).unwrap_or(u32::MAX),
         };
         if (least..=capacity).contains(&limit) {
             Ok(self)
@@ -191,7 +191,10 @@ impl Layout {
 
     /// The longest record in bytes.
     pub fn largest_record(&self) -> usize {
-        bytes(self.limit.saturating_sub(cursor::PREFIX))
+        bytes(match self.period {
+            0 => cursor::longest(self.limit),
+            period => period,
+        })
     }
 }
 
@@ -293,12 +296,17 @@ fn bytes(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// How long is left of `within`, counted from the first time that it is asked.
+/// How long is left of `within`, counted from the second time that it is asked: who only looks again
+/// after the first is done sooner than the clock is read.
 fn countdown(within: Duration) -> impl FnMut() -> Option<Duration> {
+    let mut asked = false;
     let mut began = None;
     move || {
-        let began = *began.get_or_insert_with(Instant::now);
-        within.checked_sub(began.elapsed()).filter(|left| !left.is_zero())
+        let passed = match std::mem::replace(&mut asked, true) {
+            true => began.get_or_insert_with(Instant::now).elapsed(),
+            false => Duration::ZERO,
+        };
+        within.checked_sub(passed).filter(|left| !left.is_zero())
     }
 }
 

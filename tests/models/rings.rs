@@ -57,10 +57,10 @@ impl Ring {
     }
 
     fn write(&self, writer: &mut Writer, number: u8) -> Result<(), Ended> {
-        writer.wait(&self.words(), 8, patience)?;
+        writer.wait(&self.words(), 4, patience)?;
         writer.begin(self, 4);
-        writer.fill(self, 0, &[number; 4]);
-        writer.end(8);
+        writer.fill(self, 4, 0, &[number; 4]);
+        writer.end(4);
         writer.publish(&self.words());
         Ok(())
     }
@@ -69,7 +69,7 @@ impl Ring {
         reader.wait(&self.words(), patience)?;
         let mut record = [0; 4];
         assert_eq!(reader.length(self), Ok(4));
-        reader.copy(self, 0, &mut record);
+        reader.copy(self, 4, 0, &mut record);
         reader.pass(4);
         reader.release(&self.words());
         assert_eq!(record, [record[0]; 4]);
@@ -144,7 +144,7 @@ fn what_a_producer_published_before_it_died_is_read_and_its_death_ends_the_wait(
                 let mut writer = ring.writer();
                 ring.write(&mut writer, 1).unwrap();
                 // Killed after it published and before it wakes anybody.
-                writer.wait(&ring.words(), 8, patience).unwrap();
+                writer.wait(&ring.words(), 4, patience).unwrap();
                 writer.begin(&*ring, 4);
                 futex::end_of(&ring.producer, PRODUCER);
             })
@@ -169,7 +169,7 @@ fn a_producer_that_dies_between_publishing_and_waking_leaves_nobody_asleep() {
             thread::spawn(move || {
                 let writer = ring.writer();
                 writer.begin(&*ring, 4);
-                writer.fill(&*ring, 0, &[1; 4]);
+                writer.fill(&*ring, 4, 0, &[1; 4]);
                 ring.tail.store(0, crate::atomics::Ordering::Release);
                 futex::end_of(&ring.producer, PRODUCER);
             })

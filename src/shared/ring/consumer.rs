@@ -85,7 +85,7 @@ impl Consumer {
         let inside = from.checked_add(into.len()).is_some_and(|end| end <= size);
         match u32::try_from(from) {
             Ok(from) if inside => {
-                self.reader.copy(&Mapped(&self.end.memory), from, into);
+                self.reader.copy(&Mapped(&self.end.memory), length, from, into);
                 Ok(())
             }
             _ => Err(OutOfRange { offset: from, length: into.len(), size }),

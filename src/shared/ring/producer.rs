@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use berth_kernel::mapping::OutOfRange;
 
-use super::cursor::{self, Writer};
+use super::cursor::Writer;
 use super::{bytes, countdown, ended, End, Layout, Mapped, RingError, CONSUMER, PRODUCER};
 use crate::presence::Standing;
 
@@ -58,10 +58,10 @@ impl Producer {
         length: usize,
         within: Duration,
     ) -> Result<Reservation<'_>, RingError> {
-        let space = self.space(length)?;
+        let length = self.check(length)?;
         let words = self.end.words()?;
-        self.writer.wait(&words, space, countdown(within)).map_err(|e| ended(e, within))?;
-        Ok(Reservation { producer: self, length, space })
+        self.writer.wait(&words, length, countdown(within)).map_err(|e| ended(e, within))?;
+        Ok(Reservation { producer: self, length })
     }
 
     /// Records that are committed together.
@@ -69,36 +69,34 @@ impl Producer {
         WriteBatch(self)
     }
 
-    /// Bytes that a record takes, if the ring takes such a one at all.
-    fn space(&self, length: usize) -> Result<u32, RingError> {
-        let Layout { limit, period, .. } = self.end.layout;
-        if period != 0 && length != bytes(period) {
-            return Err(RingError::NotAPeriod { length, period });
+    /// The length of a record, if the ring takes such a one at all.
+    fn check(&self, length: usize) -> Result<u32, RingError> {
+        let layout = self.end.layout;
+        if layout.period != 0 && length != bytes(layout.period) {
+            return Err(RingError::NotAPeriod { length, period: layout.period });
         }
-        cursor::space(length).filter(|space| *space <= limit).ok_or_else(|| RingError::TooLarge {
-            length,
-            largest: self.end.layout.largest_record(),
-        })
+        let largest = layout.largest_record();
+        let taken = u32::try_from(length).ok().filter(|_| length <= largest);
+        taken.ok_or(RingError::TooLarge { length, largest })
     }
 
     /// Puts bytes into the record that is begun, of `length`.
-    fn fill(&self, offset: usize, from: &[u8], length: usize) -> Result<(), OutOfRange> {
-        let inside = offset.checked_add(from.len()).is_some_and(|end| end <= length);
+    fn fill(&self, offset: usize, from: &[u8], length: u32) -> Result<(), OutOfRange> {
+        let size = bytes(length);
+        let inside = offset.checked_add(from.len()).is_some_and(|end| end <= size);
         match u32::try_from(offset) {
             Ok(offset) if inside => {
-                self.writer.fill(&Mapped(&self.end.memory), offset, from);
+                self.writer.fill(&Mapped(&self.end.memory), length, offset, from);
                 Ok(())
             }
-            _ => Err(OutOfRange { offset, length: from.len(), size: length }),
+            _ => Err(OutOfRange { offset, length: from.len(), size }),
         }
     }
 
     /// The record is whole.
-    fn finish(&mut self, length: usize, space: u32) {
-        // No record is longer than the limit, which is a u32.
-        let length = u32::try_from(length).unwrap_or(0);
+    fn finish(&mut self, length: u32) {
         self.writer.begin(&Mapped(&self.end.memory), length);
-        self.writer.end(space);
+        self.writer.end(length);
     }
 
     pub(super) fn publish(&mut self) -> Result<(), RingError> {
@@ -108,11 +106,9 @@ impl Producer {
     }
 
     /// Whether there is room now.
-    pub(super) fn has_room(&mut self, length: usize) -> Result<Option<u32>, RingError> {
-        let space = self.space(length)?;
+    pub(super) fn has_room(&mut self, length: u32) -> Result<bool, RingError> {
         let words = self.end.words()?;
-        let room = self.writer.has_room(&words, space)?;
-        Ok(room.then_some(space))
+        Ok(self.writer.has_room(&words, length)?)
     }
 }
 
@@ -120,14 +116,13 @@ impl Producer {
 #[derive(Debug)]
 pub struct Reservation<'p> {
     producer: &'p mut Producer,
-    length: usize,
-    space: u32,
+    length: u32,
 }
 
 impl Reservation<'_> {
     /// Bytes of the record.
     pub fn length(&self) -> usize {
-        self.length
+        bytes(self.length)
     }
 
     /// Copies bytes to `offset` in the record. What is never written is whatever was there before.
@@ -137,7 +132,7 @@ impl Reservation<'_> {
 
     /// Shows the record to the consumer, and wakes it if it waits.
     pub fn commit(self) -> Result<(), RingError> {
-        self.producer.finish(self.length, self.space);
+        self.producer.finish(self.length);
         self.producer.publish()
     }
 }
@@ -150,9 +145,12 @@ pub struct WriteBatch<'p>(&'p mut Producer);
 impl WriteBatch<'_> {
     /// Adds a record; [`RingError::Full`] if there is no room for it beside what is already in.
     pub fn push(&mut self, record: &[u8]) -> Result<(), RingError> {
-        let space = self.0.has_room(record.len())?.ok_or(RingError::Full(record.len()))?;
-        self.0.fill(0, record, record.len())?;
-        self.0.finish(record.len(), space);
+        let length = self.0.check(record.len())?;
+        if !self.0.has_room(length)? {
+            return Err(RingError::Full(record.len()));
+        }
+        self.0.fill(0, record, length)?;
+        self.0.finish(length);
         Ok(())
     }
 
