@@ -118,7 +118,7 @@ pub fn wait(
 ) -> Standing {
     let expected = word::expect(word);
     if must_wait(Standing::of(expected)) {
-        futex::wait(word, expected, within.min(LONGEST_SLEEP));
+        futex::wait(word, expected, within.min(word::LONGEST_SLEEP));
     }
     let standing = standing(word);
     if standing == Standing::Died {
@@ -127,9 +127,6 @@ pub fn wait(
     }
     standing
 }
-
-/// Who is woken by the kernel and dies before it could wake the others leaves them this long.
-const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 /// Marks the death of the process with `id`, which the caller is sure of, and wakes whoever waits:
 /// what the kernel does by itself where it [watches](Presence::is_watched). `false` if somebody else

@@ -11,8 +11,15 @@
 //! 0x80000000 is set   somebody waits for the word to change
 //! ```
 
+use std::time::Duration;
+
 use crate::atomics::{fence, AtomicU32, Ordering};
 use crate::futex;
+
+/// How long to sleep on a word before looking again. Whoever is killed between taking the mark of those
+/// who wait and waking them leaves them asleep, and the kernel wakes nobody then; so does one whom the
+/// kernel woke alone and who dies before it could wake the others.
+pub const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 const WAITERS: u32 = 0x8000_0000;
 const DIED: u32 = 0x4000_0000;

@@ -427,7 +427,7 @@ fn wait(
         if gone || ready()? {
             continue;
         }
-        futex::wait(other, expected, left);
+        futex::wait(other, expected, left.min(word::LONGEST_SLEEP));
     }
 }
 

@@ -247,6 +247,32 @@ fn a_dead_end_is_told_from_one_that_left() {
 
 #[test]
 #[cfg_attr(miri, ignore = "needs a kernel")]
+fn an_end_that_was_killed_before_it_could_wake_anybody_is_heard_of() {
+    let (memfd, producer, mut consumer) = ring(64);
+    let memory = words(&memfd);
+    let word = memory.word(PRODUCER).unwrap();
+    let id = producer.end.presence.id();
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(move || consumer.read(&mut [0; 8], Duration::MAX));
+        // It sleeps, or is about to.
+        while word.load(Ordering::Acquire) == id {
+            std::thread::yield_now();
+        }
+        // Killed between taking the mark and waking: then the kernel wakes nobody either.
+        word.store(berth_kernel::robust_list::OWNER_DIED, Ordering::Release);
+        let since = Instant::now();
+        while !reading.is_finished() && since.elapsed() < SECONDS {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let heard = reading.is_finished();
+        crate::futex::wake_all(word);
+        assert_eq!((reading.join().unwrap(), heard), (Err(RingError::Died), true));
+    });
+    drop(producer);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn each_end_is_taken_once() {
     let (memfd, producer, consumer) = ring(64);
     for taken in

@@ -5,6 +5,7 @@
 //! of whatever it then does.
 
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use berth_client::shared::mutex::{self, Condition, Guard, LockError, Mutex, Protocol};
@@ -12,11 +13,52 @@ use berth_client::shared::ring::{self, Consumer, Layout, Producer, RingError};
 use berth_end_to_end::chance::Chance;
 use berth_end_to_end::shared::{check, fill, CONDITION, LENGTHS, MUTEX};
 
-use super::{rounds, Memory, PATIENCE};
+use super::{rounds, Memory, Peer, PATIENCE};
 
 /// How far a peer may come before it is killed: often it has only just begun.
 pub(super) fn steps(chance: &mut Chance) -> u32 {
     1 << chance.below(8)
+}
+
+/// Kills the peer after some steps while this end goes on `each` time, asleep where there is nothing
+/// to do, or never asleep; hears of the death.
+fn outlive(
+    memory: &Memory,
+    (since, wanted): (u32, u32),
+    peer: Peer,
+    chance: &mut Chance,
+    each: &mut (impl FnMut(Duration) -> Result<(), RingError> + Send),
+) {
+    let killed = AtomicBool::new(false);
+    let until_it_ends = |each: &mut dyn FnMut(Duration) -> Result<(), RingError>| loop {
+        let dead = killed.load(Ordering::Acquire);
+        match each(PATIENCE) {
+            Ok(()) => {}
+            // Of the one before, until the next has come.
+            Err(RingError::Died) if !dead => std::thread::yield_now(),
+            Err(end) => break end,
+        }
+    };
+    let kill = |peer: Peer| {
+        killed.store(true, Ordering::Release);
+        peer.kill();
+    };
+    let end = if chance.below(2) == 0 {
+        std::thread::scope(|scope| {
+            let going_on = scope.spawn(|| until_it_ends(each));
+            memory.await_steps(since, wanted, std::thread::yield_now);
+            kill(peer);
+            going_on.join().unwrap()
+        })
+    } else {
+        memory.await_steps(since, wanted, || match each(Duration::ZERO) {
+            Ok(()) | Err(RingError::TimedOut(_) | RingError::Died) => {}
+            Err(error) => panic!("{error}"),
+        });
+        kill(peer);
+        until_it_ends(each)
+    };
+    assert_eq!(end, RingError::Died);
 }
 
 #[test]
@@ -38,19 +80,7 @@ fn a_consumer_outlives_its_producers() {
             }
             Err(error) => Err(error),
         };
-        let wanted = steps(&mut chance);
-        memory.await_steps(since, wanted, || match read(Duration::ZERO) {
-            // Of the one before, until the next has come.
-            Ok(()) | Err(RingError::TimedOut(_) | RingError::Died) => {}
-            Err(error) => panic!("{error}"),
-        });
-        peer.kill();
-        let end = loop {
-            if let Err(end) = read(PATIENCE) {
-                break end;
-            }
-        };
-        assert_eq!(end, RingError::Died);
+        outlive(&memory, (since, steps(&mut chance)), peer, &mut chance, &mut read);
     }
 }
 
@@ -70,18 +100,7 @@ fn a_producer_outlives_its_consumers() {
             fill(&mut record[..length], number);
             producer.write(&record[..length], within).map(|()| number += 1)
         };
-        let wanted = steps(&mut chance);
-        memory.await_steps(since, wanted, || match write(Duration::ZERO) {
-            Ok(()) | Err(RingError::TimedOut(_) | RingError::Died) => {}
-            Err(error) => panic!("{error}"),
-        });
-        peer.kill();
-        let end = loop {
-            if let Err(end) = write(PATIENCE) {
-                break end;
-            }
-        };
-        assert_eq!(end, RingError::Died);
+        outlive(&memory, (since, steps(&mut chance)), peer, &mut chance, &mut write);
     }
 }
 
