@@ -3,7 +3,7 @@
 
 //! A service and its clients, as the unit tests have them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use hal_binder::Strong;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
@@ -15,6 +15,7 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
 };
 
 use crate::accounts::Limits;
+use crate::lock::lock;
 use crate::service::Service;
 use crate::session::Session;
 
@@ -56,4 +57,40 @@ pub(crate) fn session(service: &Service, uid: u32) -> Arc<Session> {
 /// A request for a region.
 pub(crate) fn region(bytes: i64) -> BufferDescriptor {
     BufferDescriptor { shape: BufferShape::RegionBytes(bytes), ..Default::default() }
+}
+
+/// Warnings of all tests of this process.
+#[derive(Debug)]
+pub(crate) struct Logged(Mutex<Vec<String>>);
+
+static LOGGED: Logged = Logged(Mutex::new(Vec::new()));
+
+/// What is logged from here on; tests run at once, so each asks for what only it can have logged.
+pub(crate) fn logged() -> &'static Logged {
+    // Another test may have come first.
+    if log::set_logger(&LOGGED).is_ok() {
+        log::set_max_level(log::LevelFilter::Warn);
+    }
+    &LOGGED
+}
+
+impl Logged {
+    /// The lines that have a part.
+    pub(crate) fn with(&self, part: &str) -> Vec<String> {
+        lock(&self.0).iter().filter(|line| line.contains(part)).cloned().collect()
+    }
+}
+
+impl log::Log for Logged {
+    fn enabled(&self, metadata: &log::Metadata) -> bool {
+        metadata.level() <= log::Level::Warn
+    }
+
+    fn log(&self, record: &log::Record) {
+        if self.enabled(record.metadata()) {
+            lock(&self.0).push(record.args().to_string());
+        }
+    }
+
+    fn flush(&self) {}
 }
