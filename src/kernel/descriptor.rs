@@ -150,8 +150,8 @@ fn leads_to_dma_buf(fd: BorrowedFd<'_>, file_type: SFlag) -> Result<bool, Kernel
     }
 }
 
-/// Whether a file is of huge pages. Like shared memory, and like nothing else, it has seals.
-fn is_on_huge_pages(fd: BorrowedFd<'_>) -> Result<bool, KernelError> {
+/// Whether `fd` is open on a file or a memfd of huge pages. Like shared memory, and like nothing else, it has seals.
+pub fn is_on_huge_pages(fd: BorrowedFd<'_>) -> Result<bool, KernelError> {
     if memfd::seals(fd).is_err() {
         return Ok(false);
     }

@@ -78,6 +78,9 @@ pub struct WatchedWord {
 impl WatchedWord {
     /// Maps the word at `offset` bytes of what `fd` is open on and has the kernel watch it. Nothing
     /// is stored in it. The keeper is started with the first word.
+    ///
+    /// The caller has seen to it that the memory [cannot shrink](crate::memfd::can_shrink): at a word
+    /// that is cut off the kernel ends its walk, and marks none of those behind it.
     pub fn map(fd: BorrowedFd<'_>, offset: u64) -> Result<WatchedWord, WatchError> {
         if offset % ALIGNMENT != 0 {
             return Err(WatchError::Misaligned(offset));

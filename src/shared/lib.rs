@@ -20,5 +20,7 @@ mod doorbell;
 mod futex;
 #[cfg(test)]
 mod quiet;
+mod unsuitable;
 
 pub use doorbell::{Doorbell, NotRung};
+pub use unsuitable::UnsuitableMemory;

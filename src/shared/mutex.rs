@@ -32,9 +32,10 @@ use std::time::{Duration, Instant};
 use berth_kernel::futex::{self, PiRefusal};
 use berth_kernel::mapping::{Mapping, OutOfRange, ReadWrite};
 use berth_kernel::robust_list::{WatchError, WatchedWord};
-use berth_kernel::{descriptor, memfd, KernelError};
+use berth_kernel::KernelError;
 
 use crate::block::{self, BlockError, Header, Kind};
+use crate::unsuitable::{self, UnsuitableMemory};
 
 mod condition;
 pub(crate) mod lock;
@@ -73,12 +74,9 @@ pub enum AttachError {
     /// They begin at a cache line.
     #[error("a lock at offset {0}, which is no multiple of {ALIGNMENT}")]
     Misaligned(u64),
-    /// The memory could be cut off under a mapping, which would raise SIGBUS.
-    #[error("memory that can shrink while it is mapped: no lock is used in it")]
-    CanShrink,
-    /// The kernel lets nobody sleep on memory of a driver.
-    #[error("a dma-buf, where nobody can wait for another: no lock is used in it")]
-    DmaBuf,
+    /// The memory is not of a kind that holds any.
+    #[error(transparent)]
+    Memory(#[from] UnsuitableMemory),
     /// Neither of the protocols.
     #[error("a mutex of protocol {0}; there are 0 and 1")]
     Protocol(u32),
@@ -149,12 +147,7 @@ fn map(fd: BorrowedFd<'_>, offset: u64, bytes: usize) -> Result<Mapping<ReadWrit
     if offset % ALIGNMENT != 0 {
         return Err(AttachError::Misaligned(offset));
     }
-    if memfd::can_shrink(fd)? {
-        return Err(AttachError::CanShrink);
-    }
-    if descriptor::is_dma_buf(fd)? {
-        return Err(AttachError::DmaBuf);
-    }
+    unsuitable::check(fd)?;
     Ok(Mapping::of_range(fd, offset, u64::try_from(bytes).unwrap_or(u64::MAX))?)
 }
 

@@ -24,6 +24,7 @@ pub(crate) mod word;
 pub use word::Standing;
 
 use crate::futex;
+use crate::unsuitable::{self, UnsuitableMemory};
 
 /// Why a word could not be taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +32,9 @@ pub enum PresenceError {
     /// It is somebody's, or is not free to be taken this way.
     #[error("the place is not free: {0:?}")]
     Taken(Standing),
+    /// The memory is not of a kind that holds any.
+    #[error(transparent)]
+    Memory(#[from] UnsuitableMemory),
     /// The kernel does not watch it.
     #[error(transparent)]
     Watch(#[from] WatchError),
@@ -45,7 +49,8 @@ pub struct Presence {
 
 impl Presence {
     /// Takes the word at `offset` bytes of what `fd` is open on, a multiple of 8, if it is vacant or
-    /// was left in order.
+    /// was left in order. The memory must be of a kind that cannot be cut off, as a region is, or it
+    /// is [refused](UnsuitableMemory).
     pub fn take(fd: BorrowedFd<'_>, offset: u64) -> Result<Presence, PresenceError> {
         let free = |standing| matches!(standing, Standing::Vacant | Standing::Left);
         Presence::enter(fd, offset, free)
@@ -61,6 +66,7 @@ impl Presence {
         offset: u64,
         may_replace: impl Fn(Standing) -> bool,
     ) -> Result<Presence, PresenceError> {
+        unsuitable::check(fd)?;
         // Watched first: it is never there without being watched.
         let watched = WatchedWord::map(fd, offset)?;
         let id = watched.owner().unwrap_or_default();

@@ -20,10 +20,11 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use berth_kernel::mapping::{Mapping, OutOfRange, ReadWrite};
-use berth_kernel::{descriptor, memfd, KernelError};
+use berth_kernel::KernelError;
 
 use crate::block::{self, BlockError, Header, Kind};
 use crate::presence::{Presence, PresenceError, Standing};
+use crate::unsuitable::{self, UnsuitableMemory};
 
 mod consumer;
 pub(crate) mod cursor;
@@ -79,12 +80,9 @@ pub enum RingError {
     /// Rings begin at a cache line.
     #[error("a ring at offset {0}, which is no multiple of {ALIGNMENT}")]
     Misaligned(u64),
-    /// The memory could be cut off under a mapping, which would raise SIGBUS.
-    #[error("memory that can shrink while it is mapped: no ring is used in it")]
-    CanShrink,
-    /// The kernel lets nobody sleep on memory of a driver.
-    #[error("a dma-buf, where nobody can wait for another: no ring is used in it")]
-    DmaBuf,
+    /// The memory is not of a kind that holds any.
+    #[error(transparent)]
+    Memory(#[from] UnsuitableMemory),
     /// There is no ring, or not one of this version.
     #[error(transparent)]
     Block(#[from] BlockError),
@@ -219,12 +217,7 @@ fn map(fd: BorrowedFd<'_>, offset: u64, bytes: usize) -> Result<Mapping<ReadWrit
     if offset % ALIGNMENT != 0 {
         return Err(RingError::Misaligned(offset));
     }
-    if memfd::can_shrink(fd)? {
-        return Err(RingError::CanShrink);
-    }
-    if descriptor::is_dma_buf(fd)? {
-        return Err(RingError::DmaBuf);
-    }
+    unsuitable::check(fd)?;
     Ok(Mapping::of_range(fd, offset, u64::try_from(bytes).unwrap_or(u64::MAX))?)
 }
 

@@ -336,7 +336,7 @@ fn impossible_rings_are_refused_with_their_numbers() {
 fn memory_that_can_shrink_or_is_out_of_line_is_refused() {
     let file = tempfile_like();
     let layout = Layout::of_capacity(64).unwrap();
-    assert_eq!(create(file.as_fd(), 0, layout), Err(RingError::CanShrink));
+    assert_eq!(create(file.as_fd(), 0, layout), Err(UnsuitableMemory::CanShrink.into()));
     let memfd = Memfd::create("ring", 8192).unwrap();
     assert_eq!(create(memfd.as_fd(), 32, layout), Err(RingError::Misaligned(32)));
     assert!(matches!(create(memfd.as_fd(), 8128, layout), Err(RingError::Kernel(_))));
