@@ -72,6 +72,7 @@ pub struct Buffer {
     pub sealed: bool,
     pub age_ms: u64,
     pub role: String,
+    pub pool: i64,
     pub charged_uid: u32,
     pub takers: u64,
     pub tokens: u64,

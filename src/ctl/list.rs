@@ -113,7 +113,10 @@ fn table_of_buffers(buffers: &[Buffer]) -> Table<11> {
             size(buffer.bytes),
             if buffer.sealed { format!("{}, sealed", buffer.kind) } else { buffer.kind.clone() },
             buffer.heap.clone(),
-            buffer.role.clone(),
+            match buffer.pool {
+                0 => buffer.role.clone(),
+                pool => format!("{}, pool {pool}", buffer.role),
+            },
             buffer.takers.to_string(),
             age(buffer.age_ms),
             buffer.inode.to_string(),

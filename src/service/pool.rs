@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use berth_kernel::KernelError;
-use berth_shared::pool::{Bounds, Keeper, MAX_SLOTS};
+use berth_shared::pool::{Bounds, Keeper, CLAIMS_BYTES, MAX_SLOTS};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     Access::Access, BufferDescriptor::BufferDescriptor,
 };
@@ -19,6 +19,14 @@ use crate::lock::lock;
 use crate::refusal::{Refusal, Scope};
 use crate::session::{Holding, Session};
 use crate::tokens::Shared;
+
+/// Bytes of the pages that all participants share: board and table.
+const SHARED_PAGES_BYTES: u64 = 2 * 4096;
+
+/// Bytes of all pages that a pool for so many participants can come to have.
+pub(crate) fn pages_bytes(participants: u32) -> u64 {
+    (CLAIMS_BYTES as u64).saturating_mul(participants.into()).saturating_add(SHARED_PAGES_BYTES)
+}
 
 /// Buffers that a pool has no longer, by their ids.
 pub(crate) type Withdrawn = Vec<(i64, Holding)>;
@@ -78,6 +86,8 @@ pub(crate) struct News {
 pub(crate) struct PoolFigures {
     pub(crate) slots: u32,
     pub(crate) participants: u32,
+    /// What its pages are charged with, in bytes.
+    pub(crate) pages_bytes: u64,
 }
 
 impl Pool {
@@ -203,7 +213,14 @@ impl Pool {
         PoolFigures {
             slots: state.keeper.present().count_ones(),
             participants: state.keeper.alive().count_ones(),
+            pages_bytes: pages_bytes(self.max_participants),
         }
+    }
+
+    /// The buffers of its slots, those included that are to go, by their ids.
+    pub(crate) fn buffers(&self) -> Vec<(i64, Holding)> {
+        let state = lock(&self.state);
+        state.slots.values().map(|slot| (slot.id, slot.holding.clone())).collect()
     }
 
     fn with_open<T>(

@@ -6,10 +6,10 @@
 //! missed when they die.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use berth_kernel::random::Random;
-use berth_shared::pool::{Bounds, CLAIMS_BYTES, MAX_PARTICIPANTS, MAX_SLOTS};
+use berth_shared::pool::{Bounds, MAX_PARTICIPANTS, MAX_SLOTS};
 use hal_binder::ParcelFileDescriptor;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     Access::Access, AllocationFlag::AllocationFlag, BufferDescriptor::BufferDescriptor,
@@ -19,16 +19,13 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
 
 use crate::accounts::within;
 use crate::lock::lock;
-use crate::pool::{News, Pool, PoolFigures, Seat, Withdrawn};
+use crate::pool::{pages_bytes, News, Pool, PoolFigures, Seat, Withdrawn};
 use crate::receipts::Receipts;
 use crate::refusal::{Refusal, Scope};
 use crate::service::{Fresh, Service};
-use crate::session::Session;
+use crate::session::{Holding, Session};
 use crate::tokens::{Permit, TokenId, Tokens};
 use crate::wire;
-
-/// Bytes of the pages that all participants share: board and table.
-const SHARED_PAGES_BYTES: u64 = 2 * 4096;
 
 /// A pool does not outlive the service, and so its buffers come without receipts.
 const NO_RECEIPT: i64 = 0;
@@ -44,6 +41,25 @@ struct Part {
 impl Part {
     fn is_owner(&self, session: i64) -> bool {
         self.pool.owner.id == session
+    }
+}
+
+/// A pool, for dumps. It keeps nothing alive.
+#[derive(Debug, Clone)]
+pub(crate) struct PoolView {
+    /// As its owner has it.
+    pub(crate) id: i64,
+    /// The owner's session.
+    pub(crate) owner: i64,
+    /// The sessions of the other participants; one that takes part twice is there twice.
+    pub(crate) others: Vec<i64>,
+    pool: Weak<Pool>,
+}
+
+impl PoolView {
+    /// The buffers of its slots by their ids; none of a pool that is no more.
+    pub(crate) fn buffers(&self) -> Vec<(i64, Holding)> {
+        self.pool.upgrade().map_or_else(Vec::new, |pool| pool.buffers())
     }
 }
 
@@ -70,8 +86,35 @@ impl Pools {
         for one in owned.iter().map(|pool| pool.figures()) {
             sum.slots = sum.slots.saturating_add(one.slots);
             sum.participants = sum.participants.saturating_add(one.participants);
+            sum.pages_bytes = sum.pages_bytes.saturating_add(one.pages_bytes);
         }
         (owned.len(), sum)
+    }
+
+    /// All pools whose owners take part still.
+    pub(crate) fn views(&self) -> Vec<PoolView> {
+        // What it costs to sort them is not for the lock.
+        let parts: Vec<_> = lock(&self.parts)
+            .iter()
+            .map(|(&(session, id), part)| {
+                (session, id, part.pool.id, part.is_owner(session), Arc::downgrade(&part.pool))
+            })
+            .collect();
+        let mut views = BTreeMap::new();
+        let mut others: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+        for (session, id, key, is_owner, pool) in parts {
+            if is_owner {
+                views.insert(key, PoolView { id, owner: session, others: Vec::new(), pool });
+            } else {
+                others.entry(key).or_default().push(session);
+            }
+        }
+        for (key, sessions) in others {
+            if let Some(view) = views.get_mut(&key) {
+                view.others = sessions;
+            }
+        }
+        views.into_values().collect()
     }
 
     fn part(&self, session: i64, id: i64) -> Result<Part, Refusal> {
@@ -145,9 +188,8 @@ impl Service {
         let bounds = Bounds { participants: most, held };
         self.pools.check_room(session.id)?;
         // All pages that it can come to have, and their descriptors.
-        let bytes = (CLAIMS_BYTES as u64).saturating_mul(most.into());
-        let bytes = bytes.saturating_add(SHARED_PAGES_BYTES);
-        let charge = self.admit(session.uid, bytes, u64::from(most).saturating_add(2), 1)?;
+        let descriptors = u64::from(most).saturating_add(2);
+        let charge = self.admit(session.uid, pages_bytes(most), descriptors, 1)?;
         let id = self.new_id();
         let pool = Pool::new(id, session.clone(), descriptor.clone(), bounds, charge)?;
         let pool = Arc::new(pool);

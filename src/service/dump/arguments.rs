@@ -15,10 +15,13 @@ Arguments of the dump:
   --help      this text
 
 A buffer that others acquired is one of theirs too, with the role \"taker\"; its memory counts once.
+The slots of a pool are buffers of the session that made it, with the role \"slot\" and the pool's id
+there; who takes part in the pool are their takers.
 
 Keys of the JSON; later versions only add some. Sizes are bytes, ages milliseconds.
   totals       sessions, buffers, bytes, tokens (that can be used), pools, pool_slots,
-               pool_participants (their buffers are no session's), and since the start:
+               pool_participants, pool_pages_bytes (beside the slots, and in no heap), and since the
+               start:
                allocated_buffers, recycled_buffers, refusals, abandoned_sessions (without close),
                abandoned_buffers (closed by their clients, never freed), purged_bytes; now:
                purgeable_bytes (of such regions), unpinned_bytes (of their chunks), lingering_buffers,
@@ -37,8 +40,8 @@ Keys of the JSON; later versions only add some. Sizes are bytes, ages millisecon
   uids         [uid, sessions, buffers, bytes, descriptors (of the service)], the largest first
   sessions     [id, name, uid, pid, age_ms, owned, acquired, bytes, buffers]
   buffers      of a session, or of all: [id, name, kind, heap, bytes, device, inode, sealed, age_ms,
-               role, charged_uid, takers, taken_by (their sessions), tokens]; of all with session,
-               session_name, uid, pid
+               role, pool (or 0), charged_uid, takers, taken_by (their sessions), tokens]; of all
+               with session, session_name, uid, pid
 ";
 
 /// What a dump shows, and how.

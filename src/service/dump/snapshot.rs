@@ -18,6 +18,7 @@ use crate::heap::Heap;
 use crate::latency::Quantiles;
 use crate::memory::Memory;
 use crate::notices;
+use crate::pools::PoolView;
 use crate::pressure::{Level, Source};
 use crate::request::Shape;
 use crate::service::Service;
@@ -125,6 +126,8 @@ pub(super) struct Totals {
     /// Of all pools together.
     pub(super) pool_slots: u64,
     pub(super) pool_participants: u64,
+    /// What participants share beside the slots.
+    pub(super) pool_pages_bytes: u64,
     pub(super) allocated_buffers: u64,
     pub(super) refusals: u64,
     pub(super) abandoned_sessions: u64,
@@ -202,6 +205,8 @@ pub(super) struct ShownBuffer {
     pub(super) sealed: bool,
     pub(super) age_ms: u64,
     pub(super) role: &'static str,
+    /// Of whose slots it is one; 0 of any other buffer.
+    pub(super) pool: i64,
     pub(super) charged_uid: u32,
     pub(super) takers: usize,
     /// The sessions among them.
@@ -266,6 +271,7 @@ impl Overview {
                 pools: pools as u64,
                 pool_slots: in_pools.slots.into(),
                 pool_participants: in_pools.participants.into(),
+                pool_pages_bytes: in_pools.pages_bytes,
                 abandoned_buffers: stats.abandonedBuffers.unsigned_abs(),
                 pressure: service.pressure.load(Ordering::Relaxed),
             },
@@ -355,7 +361,8 @@ fn in_use(service: &Service) -> BTreeMap<String, InUse> {
     let mut heaps: BTreeMap<String, InUse> = BTreeMap::new();
     let mut without_owner: HashMap<*const Memory, Weak<Memory>> = HashMap::new();
     for session in sessions(service, None) {
-        for (_, Holding { memory, role }) in session.pieces().flatten() {
+        let in_pools = session.slots().map(|(_, slot)| slot);
+        for (_, Holding { memory, role }) in in_pools.chain(session.pieces().flatten()) {
             // It is its owner's, as long as the owner has it.
             let counts = match role {
                 Role::Owner(_) => true,
@@ -385,18 +392,29 @@ fn in_use(service: &Service) -> BTreeMap<String, InUse> {
 pub(super) fn sessions(service: &Service, uid: Option<u32>) -> impl Iterator<Item = View> {
     let sessions = service.sessions();
     let chosen = sessions.iter().filter(|session| uid.map_or(true, |uid| uid == session.uid));
-    let weak: Vec<Weak<Session>> = chosen.map(Arc::downgrade).collect();
-    weak.into_iter().map(View)
+    let weak: Vec<_> = chosen.map(|session| (session.id, Arc::downgrade(session))).collect();
+    let mut pools: BTreeMap<i64, Vec<Arc<PoolView>>> = BTreeMap::new();
+    for pool in service.pools.views() {
+        pools.entry(pool.owner).or_default().push(Arc::new(pool));
+    }
+    weak.into_iter().map(move |(id, session)| {
+        let pools = pools.remove(&id).unwrap_or_default();
+        View { session, pools }
+    })
 }
 
 /// A session that may end while it is looked at.
 #[derive(Debug)]
-pub(super) struct View(Weak<Session>);
+pub(super) struct View {
+    session: Weak<Session>,
+    /// Those that it made.
+    pools: Vec<Arc<PoolView>>,
+}
 
 impl View {
     /// The session itself; `None` if it has ended.
     pub(super) fn shown(&self) -> Option<ShownSession> {
-        let session = self.0.upgrade()?;
+        let session = self.session.upgrade()?;
         let held = session.held().ok()?;
         Some(ShownSession {
             id: session.id,
@@ -410,26 +428,39 @@ impl View {
         })
     }
 
-    /// What it holds, by id, in pieces that each keep what is in them alive.
+    /// The slots of its pools. They are to be seen before what it holds by itself: a buffer becomes a
+    /// slot, and no slot becomes anything else, so none is seen twice.
+    fn slots(&self) -> impl Iterator<Item = (&Arc<PoolView>, (i64, Holding))> {
+        self.pools.iter().flat_map(|pool| pool.buffers().into_iter().map(move |slot| (pool, slot)))
+    }
+
+    /// What it holds by itself, by id, in pieces that each keep what is in them alive.
     fn pieces(&self) -> impl Iterator<Item = Vec<(i64, Holding)>> + '_ {
         let mut after = 0;
         std::iter::from_fn(move || {
-            let piece = self.0.upgrade()?.list(after, PIECE).ok()?;
+            let piece = self.session.upgrade()?.list(after, PIECE).ok()?;
             after = piece.last()?.0;
             Some(piece)
         })
     }
 
-    /// What it holds, by id.
+    /// What it holds: the slots of its pools, then the others, by id.
     pub(super) fn buffers<'a>(
         &'a self,
         tokens: &'a Tokens,
     ) -> impl Iterator<Item = ShownBuffer> + 'a {
-        let shown = move |(id, holding): &(i64, Holding)| {
-            ShownBuffer::of(*id, &holding.memory, &holding.role, tokens)
+        let shown = move |pool: Option<&PoolView>, (id, holding): &(i64, Holding)| {
+            ShownBuffer::of(*id, &holding.memory, &holding.role, tokens).in_pool(pool)
         };
-        // The piece is dropped before its first buffer is written.
-        self.pieces().flat_map(move |piece| piece.iter().map(shown).collect::<Vec<_>>())
+        // A piece is dropped before its first buffer is written, and so is a pool's.
+        let of_pool = move |pool: &PoolView| -> Vec<ShownBuffer> {
+            pool.buffers().iter().map(|slot| shown(Some(pool), slot)).collect()
+        };
+        let slots = self.pools.iter().flat_map(move |pool| of_pool(pool));
+        let alone = self
+            .pieces()
+            .flat_map(move |piece| piece.iter().map(|one| shown(None, one)).collect::<Vec<_>>());
+        slots.chain(alone)
     }
 }
 
@@ -451,6 +482,7 @@ impl ShownBuffer {
             sealed: memory.is_sealed(),
             age_ms: milliseconds(memory.since),
             role: if matches!(role, Role::Owner(_)) { "owner" } else { "taker" },
+            pool: 0,
             charged_uid: memory.uid(),
             takers: taken_by.len(),
             taken_by,
@@ -464,6 +496,13 @@ impl ShownBuffer {
             },
         }
     }
+
+    /// The same as a slot, if it is one: others take part in the pool, not in the buffer.
+    fn in_pool(self, pool: Option<&PoolView>) -> ShownBuffer {
+        let Some(pool) = pool else { return self };
+        let (takers, taken_by) = (pool.others.len(), pool.others.clone());
+        ShownBuffer { role: "slot", pool: pool.id, takers, taken_by, ..self }
+    }
 }
 
 /// The place of a buffer in the list of all, and what it takes to show it.
@@ -472,6 +511,7 @@ struct Ranked {
     id: i64,
     /// Which of the sessions that were seen.
     session: usize,
+    pool: Option<Arc<PoolView>>,
     role: Role,
     memory: Weak<Memory>,
 }
@@ -487,16 +527,19 @@ pub(super) fn largest_first<'a>(
         let Some(shown) = view.shown() else { continue };
         let session = seen.len();
         seen.push(shown);
-        ranked.extend(view.pieces().flatten().map(|(id, Holding { memory, role })| Ranked {
+        let slots = view.slots().map(|(pool, slot)| (Some(pool.clone()), slot));
+        let alone = view.pieces().flatten().map(|one| (None, one));
+        ranked.extend(slots.chain(alone).map(|(pool, (id, Holding { memory, role }))| Ranked {
             bytes: memory.bytes,
             id,
             session,
+            pool,
             role,
             memory: Arc::downgrade(&memory),
         }));
     }
     ranked.sort_unstable_by_key(|ranked| (Reverse(ranked.bytes), ranked.id));
-    ranked.into_iter().filter_map(move |Ranked { id, session, role, memory, .. }| {
+    ranked.into_iter().filter_map(move |Ranked { id, session, pool, role, memory, .. }| {
         let memory = memory.upgrade()?;
         let session = seen.get(session)?;
         Some(ShownAlone {
@@ -504,7 +547,7 @@ pub(super) fn largest_first<'a>(
             session_name: session.name.clone(),
             uid: session.uid,
             pid: session.pid,
-            buffer: ShownBuffer::of(id, &memory, &role, &service.tokens),
+            buffer: ShownBuffer::of(id, &memory, &role, &service.tokens).in_pool(pool.as_deref()),
         })
     })
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     Access::Access, AllocatorError::AllocatorError, BufferDescriptor::BufferDescriptor,
-    BufferShape::BufferShape, SessionConfig::SessionConfig,
+    BufferShape::BufferShape, PoolOptions::PoolOptions, SessionConfig::SessionConfig,
 };
 
 use super::snapshot::PIECE;
@@ -275,6 +275,63 @@ fn memory_counts_once_in_its_heap_whoever_holds_it() {
     assert_eq!(used(), 4096, "two takers hold it");
     service.end_session(taker.id, Cause::Closed);
     assert_eq!(used(), 0);
+}
+
+#[test]
+fn the_slots_of_pools_are_shown_with_their_pool_and_counted_in_their_heap() {
+    let service = service();
+    let (owner, taker) =
+        (session(&service, UID, "camera"), session(&service, OTHER_UID, "encoder"));
+    let options = PoolOptions { slots: 2, maxParticipants: 2, maxHeld: 0 };
+    let pool = service.create_pool(&owner, &region("frame", 12 << 20), &options).unwrap();
+    let lifetime = Duration::from_secs(60);
+    let access = Access::READ_WRITE;
+    let permit = Permit { recipient_uid: OTHER_UID, uses: 1, lifetime, access };
+    let token = service.share_pool(&owner, pool.id, permit).unwrap();
+    service.join_pool(&taker, OTHER_UID, &token).unwrap();
+    let alone = regions(&service, &owner, 1)[0];
+    let check = |shown: &Value| {
+        let mut slots: Vec<_> = pool.slots.iter().map(|slot| slot.buffer.info.id).collect();
+        slots.sort_unstable();
+        let of_pool = |one: &&Value| one["role"] == "slot";
+        let (in_pool, rest): (Vec<_>, Vec<_>) = shown.as_array().unwrap().iter().partition(of_pool);
+        let mut ids: Vec<_> = in_pool.iter().map(|one| one["id"].as_i64().unwrap()).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, slots);
+        for one in in_pool {
+            assert_eq!((&one["pool"], &one["bytes"]), (&pool.id.into(), &(12 << 20).into()));
+            assert_eq!((&one["charged_uid"], &one["takers"]), (&UID.into(), &1.into()));
+            assert_eq!(one["taken_by"], serde_json::json!([taker.id]));
+            let info = &pool
+                .slots
+                .iter()
+                .find(|slot| slot.buffer.info.id == one["id"])
+                .unwrap()
+                .buffer
+                .info;
+            assert_eq!((&one["device"], &one["inode"]), (&info.device.into(), &info.inode.into()));
+        }
+        assert_eq!(rest.len(), 1);
+        assert_eq!((&rest[0]["id"], &rest[0]["pool"]), (&alone.into(), &0.into()));
+    };
+    let flat = json(&service, &["--buffers"]);
+    check(&flat["buffers"]);
+    assert_eq!(flat["buffers"][0]["session"], owner.id);
+    check(&json(&service, &[])["sessions"][0]["buffers"]);
+    let of_taker = json(&service, &["--buffers", "--uid=10002"]);
+    assert_eq!(of_taker["buffers"].as_array().map(Vec::len), Some(0), "they are their owner's");
+    let (totals, heaps) = (&flat["totals"], flat["heaps"].as_array().unwrap());
+    let sum = |key: &str| heaps.iter().map(|heap| heap[key].as_u64().unwrap()).sum::<u64>();
+    assert_eq!((sum("buffers"), sum("bytes")), (3, (24 << 20) + 4096));
+    let pages = totals["pool_pages_bytes"].as_u64().unwrap();
+    assert!(pages > 0 && totals["bytes"] == sum("bytes") + pages, "{totals}");
+    assert_eq!(totals["buffers"], sum("buffers") + 1, "and the pool's pages");
+    for args in [&[][..], &["--buffers"]] {
+        let text = dump(&service, args);
+        assert_eq!(text.matches(&format!("frame, pool {}", pool.id)).count(), 2, "{text}");
+    }
+    service.end_session(owner.id, Cause::Closed);
+    assert_eq!(json(&service, &["--buffers"])["buffers"].as_array().map(Vec::len), Some(0));
 }
 
 #[test]

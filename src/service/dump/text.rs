@@ -56,6 +56,19 @@ impl fmt::Display for Age {
     }
 }
 
+/// The name of a buffer, and its pool if it has one.
+struct Label<'a>(&'a ShownBuffer);
+
+impl fmt::Display for Label<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ShownBuffer { name, pool, .. } = self.0;
+        match pool {
+            0 => f.write_str(name),
+            pool => write!(f, "{name}, pool {pool}"),
+        }
+    }
+}
+
 /// Writes it.
 pub(super) fn write(
     service: &Service,
@@ -75,7 +88,7 @@ pub(super) fn write(
             }
             for buffer in buffers {
                 write_buffer(&buffer, writer)?;
-                writeln!(writer, "{}", buffer.name)?;
+                writeln!(writer, "{}", Label(&buffer))?;
             }
         }
     } else if arguments.sessions {
@@ -100,7 +113,7 @@ pub(super) fn write(
         for shown in largest_first(service, arguments.uid) {
             write_buffer(&shown.buffer, writer)?;
             let (session, session_name) = (shown.session, &shown.session_name);
-            let (name, uid, pid) = (&shown.buffer.name, shown.uid, shown.pid);
+            let (name, uid, pid) = (Label(&shown.buffer), shown.uid, shown.pid);
             writeln!(writer, "{name} (session {session} {session_name:?}, uid {uid}, pid {pid})")?;
         }
     }

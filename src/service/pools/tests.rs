@@ -21,6 +21,11 @@ fn options(slots: i32) -> Options {
     Options { slots, maxParticipants: 2, maxHeld: 0 }
 }
 
+/// Of one pool for two.
+fn figures(slots: u32, participants: u32) -> PoolFigures {
+    PoolFigures { slots, participants, pages_bytes: pages_bytes(2) }
+}
+
 fn permit(access: Access) -> Permit {
     Permit { recipient_uid: OTHER, uses: 8, lifetime: Duration::from_secs(60), access }
 }
@@ -39,7 +44,7 @@ fn a_pool_is_charged_to_its_creator_and_leaves_nothing_in_the_books() {
     let joined = service.join_pool(&other, OTHER, &token).unwrap();
     assert_eq!((joined.slots.len(), joined.claims.len()), (3, 1));
     assert_eq!(other.held().unwrap(), Default::default(), "its creator pays");
-    assert_eq!(service.pools.figures().1, PoolFigures { slots: 3, participants: 2 });
+    assert_eq!(service.pools.figures().1, figures(3, 2));
     service.leave_pool(&owner, pool.id).unwrap();
     let gone = Refusal::PoolNotFound(joined.id);
     assert_eq!(service.update_pool(&other, joined.id, 0).map(drop), Err(gone.clone()));
@@ -61,7 +66,7 @@ fn a_session_takes_its_pools_and_its_parts_along() {
     let token = service.share_pool(&owner, pool.id, permit(Access::READ_ONLY)).unwrap();
     service.join_pool(&other, OTHER, &token).unwrap();
     service.end_session(other.id, Cause::Died);
-    assert_eq!(service.pools.figures(), (1, PoolFigures { slots: 2, participants: 1 }));
+    assert_eq!(service.pools.figures(), (1, figures(2, 1)));
     service.end_session(owner.id, Cause::Died);
     assert_eq!(service.pools.figures(), (0, PoolFigures::default()));
     assert_eq!(service.accounts.live().buffers, 0);

@@ -29,8 +29,22 @@ fn buffer() -> Descriptor {
     Descriptor::linear(BYTES).named(NAME)
 }
 
-fn identity(held: &Held) -> Identity {
-    (held.info.device as u64, held.info.inode as u64)
+/// Memory, as a test knows it.
+trait Known {
+    fn identity(&self) -> Identity;
+}
+
+impl Known for Held {
+    fn identity(&self) -> Identity {
+        (self.info.device as u64, self.info.inode as u64)
+    }
+}
+
+/// A slot of a pool.
+impl Known for Identity {
+    fn identity(&self) -> Identity {
+        *self
+    }
 }
 
 /// Who holds which memory, as the kernel shows it: by descriptor or by mapping.
@@ -107,25 +121,26 @@ impl Scene {
 
     /// Holds the ledger and `/proc` to what is expected: who holds each live buffer, and who holds
     /// memory that was given up. Both are exact: nothing may be missing or too much on either side.
-    fn assert_truth(
+    fn assert_truth<M: Known>(
         &self,
         what: &str,
-        live: &[(&Held, &[u32])],
-        held_after_free: &[(&Held, &[u32])],
+        live: &[(&M, &[u32])],
+        held_after_free: &[(&M, &[u32])],
     ) {
-        let memories = |of: &[(&Held, &[u32])]| of.iter().map(|(held, _)| identity(held)).collect();
+        let memories = |of: &[(&M, &[u32])]| of.iter().map(|(one, _)| one.identity()).collect();
         let (live_ones, after_free): (BTreeSet<Identity>, BTreeSet<Identity>) =
             (memories(live), memories(held_after_free));
         let expected: BTreeMap<Identity, BTreeSet<u32>> = live
             .iter()
             .chain(held_after_free)
-            .map(|(held, by)| (identity(held), by.iter().copied().collect()))
+            .map(|(one, by)| (one.identity(), by.iter().copied().collect()))
             .collect();
         // Who exits or is killed is gone from /proc at once, and from the ledger a moment later.
         self.device.await_agreement(what, || {
             let holders = Holders::of(&self.pids);
             let dump: Value =
                 serde_json::from_str(&self.device.dump(&["--json"])).expect("a dump in JSON");
+            check_sums(&dump)?;
             let shown = live_in(&dump);
             if holders.0 != expected {
                 return Err(format!("/proc shows {:?} instead of {expected:?}", holders.0));
@@ -163,6 +178,20 @@ impl Scene {
         match missing.is_empty() {
             true => Ok(()),
             false => Err(format!("the service does not hold {missing:?}")),
+        }
+    }
+}
+
+/// What is in use of all heaps, and the pages of pools, are all that is in the books.
+fn check_sums(dump: &Value) -> Result<(), String> {
+    let number = |value: &Value| value.as_u64().expect("a number");
+    let heaps = dump["heaps"].as_array().expect("heaps");
+    let in_heaps: u64 = heaps.iter().map(|heap| number(&heap["bytes"])).sum();
+    let (all, pages) = (&dump["totals"]["bytes"], &dump["totals"]["pool_pages_bytes"]);
+    match number(all) == in_heaps + number(pages) {
+        true => Ok(()),
+        false => {
+            Err(format!("{all} bytes, of which {in_heaps} in heaps and {pages} pages of pools"))
         }
     }
 }
@@ -216,7 +245,7 @@ fn duplicates_and_mappings_are_held_until_the_last_of_them_goes() {
     owner.hold(Hold::LetGo(duplicate));
     scene.assert_truth("a mapping outlives its descriptor", &[], &[(&other, by)]);
     owner.hold(Hold::LetGo(mapping));
-    scene.assert_truth("nothing is held", &[], &[]);
+    scene.assert_truth::<Held>("nothing is held", &[], &[]);
 }
 
 #[test]
@@ -253,7 +282,7 @@ fn descriptors_that_were_passed_on_are_held_by_who_got_them() {
     friend.drop_buffer(taken.handle);
     stranger.kill();
     scene.forget(by_stranger);
-    scene.assert_truth("nobody holds anything", &[], &[]);
+    scene.assert_truth::<Held>("nobody holds anything", &[], &[]);
 }
 
 #[test]
@@ -278,7 +307,7 @@ fn a_fork_holds_what_its_parent_held_and_outlives_it() {
     scene.assert_truth("the parent is killed", &[(&kept, by_child)], &[(&freed, by_child)]);
     child.end();
     scene.forget(child.0);
-    scene.assert_truth("the fork ends", &[], &[]);
+    scene.assert_truth::<Held>("the fork ends", &[], &[]);
 }
 
 #[test]
@@ -303,4 +332,47 @@ fn the_ledger_agrees_when_holders_are_killed() {
     scene.forget(taker.pid());
     scene.assert_truth("the taker is killed", &[(&theirs, by_survivor)], &[]);
     survivor.exit();
+}
+
+#[test]
+fn the_slots_of_a_pool_are_in_the_books_with_all_that_take_part() {
+    let mut scene = Scene::new();
+    let camera = scene.client(APP);
+    let encoder = scene.client(OTHER_APP);
+    let (by_camera, by_encoder) = (camera.pid(), encoder.pid());
+    let both: &[u32] = &[by_camera, by_encoder];
+    let at_camera = camera.create_pool(&buffer(), (2, 2, 0));
+    let mut slots: Vec<Identity> = Vec::new();
+    for _ in 0..2 {
+        let (lease, _) = camera.acquire_slot(at_camera, 0).leased();
+        slots.push(camera.slot_identity(lease));
+    }
+    let [one, other] = slots[..] else { panic!("{slots:?}") };
+    scene.assert_truth("made", &[(&one, &both[..1]), (&other, &both[..1])], &[]);
+    let at_encoder = encoder.join_pool(camera.share_pool(at_camera, OTHER_APP));
+    scene.assert_truth("joined", &[(&one, both), (&other, both)], &[]);
+    // From an inode in /proc to the pool, to who pays for it and to who takes part.
+    let dump: Value =
+        serde_json::from_str(&scene.device.dump(&["--json", "--buffers"])).expect("JSON");
+    let listed = dump["buffers"].as_array().expect("buffers");
+    assert_eq!(identities(listed), BTreeSet::from([one, other]));
+    let sessions: BTreeSet<_> = listed.iter().map(|slot| slot["session"].as_i64()).collect();
+    let pools: BTreeSet<_> = listed.iter().map(|slot| slot["pool"].as_i64()).collect();
+    assert_eq!((sessions.len(), pools.len()), (1, 1), "{dump}");
+    for slot in listed {
+        assert_eq!((&slot["role"], &slot["pid"]), (&"slot".into(), &by_camera.into()));
+        assert_eq!((&slot["charged_uid"], &slot["takers"]), (&APP.into(), &1.into()));
+        assert_ne!(slot["taken_by"][0], slot["session"]);
+    }
+
+    // The pool outlives who takes part, and ends with who made it.
+    encoder.leave_pool(at_encoder);
+    scene.assert_truth("left", &[(&one, &both[..1]), (&other, &both[..1])], &[]);
+    let at_encoder = encoder.join_pool(camera.share_pool(at_camera, OTHER_APP));
+    camera.kill();
+    scene.forget(by_camera);
+    scene.assert_truth("its creator is killed", &[], &[(&one, &both[1..]), (&other, &both[1..])]);
+    encoder.leave_pool(at_encoder);
+    scene.assert_truth::<Identity>("nobody holds anything", &[], &[]);
+    encoder.exit();
 }
