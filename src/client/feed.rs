@@ -2,13 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! Waiting by a descriptor, for event loops: what can only be slept for, as a pool's frames, a ring's
-//! records or a [`Doorbell`](berth_shared::Doorbell), is waited for in a thread of its own,
+//! records or its room or a [`Doorbell`](berth_shared::Doorbell), is waited for in a thread of its own,
 //! and a pipe is ready to read when it is there. A [`Fence`](crate::Fence) needs none of this: it is
 //! such a descriptor.
 
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::mpsc::{sync_channel, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,7 +17,8 @@ use std::time::{Duration, Instant};
 use berth_kernel::pipe::pipe;
 use berth_kernel::KernelError;
 use berth_shared::pool::Queue;
-use berth_shared::ring::{Consumer, RingError};
+use berth_shared::presence::Standing;
+use berth_shared::ring::{Consumer, Layout, Producer, RingError};
 use nix::errno::Errno;
 
 use crate::{Error, Filled, Lease, Pool};
@@ -211,11 +213,81 @@ pub fn records(mut consumer: Consumer) -> Result<Feed<Vec<u8>, RingError>, Kerne
     })
 }
 
+/// A ring's room, by a descriptor: each time it is ready one more record may be written, without
+/// waiting. The writing end leaves the ring with the feed's thread, which writes what it was given
+/// before, unless the ring stays full for half a second. The feed ends with what [`Producer::write`]
+/// says of a consumer that is gone, half a second after that at most.
+pub fn room(mut producer: Producer) -> Result<Feed<Room, RingError>, KernelError> {
+    let layout = producer.layout();
+    let (records, given) = sync_channel::<Option<Vec<u8>>>(1);
+    // There is room for a first one.
+    let mut next = Some(None);
+    Feed::start(move |within| {
+        if next.is_none() {
+            // Never disconnected: `records` is kept here.
+            next = given.recv_timeout(within).ok();
+        }
+        let written = match &next {
+            Some(Some(record)) => match producer.write(record, within) {
+                Err(RingError::TimedOut(_)) => false,
+                written => written.map(|()| true)?,
+            },
+            nothing => gone(producer.consumer()).map_or(Ok(nothing.is_some()), Err)?,
+        };
+        Ok(written.then(|| {
+            next = None;
+            Room { layout, records: Some(records.clone()) }
+        }))
+    })
+}
+
+/// What a producer that has nothing to write is told of a consumer.
+fn gone(consumer: Standing) -> Option<RingError> {
+    match consumer {
+        Standing::Left => Some(RingError::Closed),
+        Standing::Died => Some(RingError::Died),
+        Standing::Vacant | Standing::Present(_) => None,
+    }
+}
+
+/// That one record may be written to a ring; the feed gives it again if it is dropped.
+#[derive(Debug)]
+pub struct Room {
+    layout: Layout,
+    records: Option<SyncSender<Option<Vec<u8>>>>,
+}
+
+impl Room {
+    /// Hands over a record; the feed's thread writes it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Layout::check`]; the feed gives the room again.
+    pub fn write(mut self, record: Vec<u8>) -> Result<(), RingError> {
+        self.layout.check(record.len())?;
+        self.give(Some(record));
+        Ok(())
+    }
+
+    fn give(&mut self, record: Option<Vec<u8>>) {
+        if let Some(records) = self.records.take() {
+            // It holds one, and there is one `Room` at a time. Without its thread the ring is left.
+            let _ = records.try_send(record);
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.give(None);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use berth_kernel::memfd::Memfd;
-    use berth_shared::ring::{self, Layout, Producer};
+    use berth_shared::ring;
     use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
     use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
 
@@ -333,5 +405,63 @@ mod tests {
         drop(producer);
         assert!(ready(&feed, SOON).contains(PollFlags::POLLIN));
         assert_eq!(feed.next(), Some(Err(RingError::Closed)));
+    }
+
+    fn ends(layout: Layout) -> (Producer, Consumer) {
+        let memfd = Memfd::create("ring", layout.bytes() as u64).unwrap();
+        ring::create(memfd.as_fd(), 0, layout).unwrap();
+        let producer = Producer::attach(memfd.as_fd(), 0).unwrap();
+        (producer, Consumer::attach(memfd.as_fd(), 0).unwrap())
+    }
+
+    #[test]
+    fn the_room_of_a_ring_comes_by_a_descriptor_and_so_does_the_end_of_its_consumer() {
+        let (producer, mut consumer) = ends(Layout::of_capacity(64).unwrap());
+        let feed = room(producer).unwrap();
+        let mut written = 0u8;
+        let mut into = [0; 64];
+        for round in 0..20 {
+            // Two fit, one is taken ahead.
+            while ready(&feed, if written < 3 * (round + 1) { SOON } else { Duration::ZERO })
+                .contains(PollFlags::POLLIN)
+            {
+                feed.next().unwrap().unwrap().write(vec![written; 28]).unwrap();
+                written += 1;
+            }
+            assert_eq!(written, 3 * (round + 1), "a full ring is no room");
+            for number in 3 * round..written {
+                assert_eq!(consumer.read(&mut into, SOON), Ok(28));
+                assert_eq!(into[..28], [number; 28]);
+            }
+        }
+        drop(consumer);
+        loop {
+            assert!(ready(&feed, SOON).contains(PollFlags::POLLIN));
+            match feed.next().unwrap() {
+                Ok(room) => drop(room),
+                Err(end) => break assert_eq!(end, RingError::Closed),
+            }
+        }
+    }
+
+    #[test]
+    fn room_that_was_not_used_comes_again_and_what_was_given_is_written_at_the_end() {
+        let (producer, mut consumer) = ends(Layout::of_capacity(64).unwrap());
+        let feed = room(producer).unwrap();
+        for _ in 0..3 {
+            assert!(ready(&feed, SOON).contains(PollFlags::POLLIN));
+            let refused = feed.next().unwrap().unwrap().write(vec![0; 61]);
+            assert_eq!(refused, Err(RingError::TooLarge { length: 61, largest: 60 }));
+            assert!(ready(&feed, SOON).contains(PollFlags::POLLIN));
+            drop(feed.next().unwrap().unwrap());
+        }
+        assert!(ready(&feed, SOON).contains(PollFlags::POLLIN));
+        let last = feed.next().unwrap().unwrap();
+        last.write(b"last".to_vec()).unwrap();
+        assert!(ready(&feed, SOON).contains(PollFlags::POLLIN), "it is written");
+        drop(feed.end());
+        let mut into = [0; 8];
+        assert_eq!(consumer.read(&mut into, SOON), Ok(4));
+        assert_eq!(consumer.read(&mut into, SOON), Err(RingError::Closed));
     }
 }

@@ -194,6 +194,25 @@ impl Layout {
             period => period,
         })
     }
+
+    /// Whether a ring takes records of `length` bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`RingError::TooLarge`] or, in a ring of periods, [`RingError::NotAPeriod`] if it does not.
+    pub fn check(&self, length: usize) -> Result<(), RingError> {
+        self.length_of(length).map(drop)
+    }
+
+    /// The length of a record as the ring has it, if it takes such a one.
+    fn length_of(&self, length: usize) -> Result<u32, RingError> {
+        if self.period != 0 && length != bytes(self.period) {
+            return Err(RingError::NotAPeriod { length, period: self.period });
+        }
+        let largest = self.largest_record();
+        let taken = u32::try_from(length).ok().filter(|_| length <= largest);
+        taken.ok_or(RingError::TooLarge { length, largest })
+    }
 }
 
 /// Makes an empty ring at `offset` of what `fd` is open on, where nobody uses one. Both ends then

@@ -58,7 +58,7 @@ impl Producer {
         length: usize,
         within: Duration,
     ) -> Result<Reservation<'_>, RingError> {
-        let length = self.check(length)?;
+        let length = self.end.layout.length_of(length)?;
         let words = self.end.words()?;
         self.writer.wait(&words, length, countdown(within)).map_err(|e| ended(e, within))?;
         Ok(Reservation { producer: self, length })
@@ -67,17 +67,6 @@ impl Producer {
     /// Records that are committed together.
     pub fn batch(&mut self) -> WriteBatch<'_> {
         WriteBatch(self)
-    }
-
-    /// The length of a record, if the ring takes such a one at all.
-    fn check(&self, length: usize) -> Result<u32, RingError> {
-        let layout = self.end.layout;
-        if layout.period != 0 && length != bytes(layout.period) {
-            return Err(RingError::NotAPeriod { length, period: layout.period });
-        }
-        let largest = layout.largest_record();
-        let taken = u32::try_from(length).ok().filter(|_| length <= largest);
-        taken.ok_or(RingError::TooLarge { length, largest })
     }
 
     /// Puts bytes into the record that is begun, of `length`.
@@ -145,7 +134,7 @@ pub struct WriteBatch<'p>(&'p mut Producer);
 impl WriteBatch<'_> {
     /// Adds a record; [`RingError::Full`] if there is no room for it beside what is already in.
     pub fn push(&mut self, record: &[u8]) -> Result<(), RingError> {
-        let length = self.0.check(record.len())?;
+        let length = self.0.end.layout.length_of(record.len())?;
         if !self.0.has_room(length)? {
             return Err(RingError::Full(record.len()));
         }
