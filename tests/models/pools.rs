@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32 as Observed, AtomicU64 as Own, Ordering};
 use std::sync::Arc;
 
-use berth_shared::pool::{Board, Cells, Line, Machine, Metadata, Queue, Word};
+use berth_shared::pool::{Board, Cells, Line, Machine, Metadata, Queue, Turn, Word};
 use loom::cell::UnsafeCell;
 use loom::model::Builder;
 use loom::sync::atomic::{fence, AtomicU32, AtomicU64};
@@ -58,6 +58,7 @@ fn narrow() -> Narrow {
 struct Pool {
     slots: Vec<Wide>,
     tickets: Narrow,
+    bell: Narrow,
     epoch: Narrow,
     alive: Narrow,
     /// By participant: its page, by offset.
@@ -93,6 +94,7 @@ impl Pool {
         Pool {
             slots: (0..slots).map(|_| Wide(AtomicU64::new(0))).collect(),
             tickets: narrow(),
+            bell: narrow(),
             epoch: Narrow(AtomicU32::new(1)),
             alive: Narrow(AtomicU32::new(alive)),
             claims: (0..participants).map(|_| page()).collect(),
@@ -106,6 +108,10 @@ impl Pool {
 
     fn as_seen_by(self: &Arc<Self>, me: u32, known_epoch: u32) -> View {
         View { pool: self.clone(), me, known_epoch }
+    }
+
+    fn ring(&self) {
+        self.bell.fetch_add(1, Ordering::Release);
     }
 
     /// Notes that somebody holds the slot, alone.
@@ -196,6 +202,32 @@ impl Cells for &View {
 impl View {
     fn acquire(&self) -> bool {
         matches!(Machine::new(self).try_acquire(None), Ok(Some(_)))
+    }
+
+    /// Takes what the line is for, if it is this one's turn.
+    fn try_in_turn(&self, line: Line, turn: &Turn) -> bool {
+        let machine = Machine::new(self);
+        match line {
+            Line::Free => machine.try_acquire(Some(turn)).unwrap().is_some(),
+            Line::Filled(queue) => machine.try_take(queue, Some(turn)).unwrap().is_some(),
+        }
+    }
+
+    /// Waits as a participant does, up to the moment when it would sleep: how often the bell had rung
+    /// by then. `None` if it got what it waited for.
+    fn wait(&self, line: Line, turn: &Turn) -> Option<u32> {
+        loop {
+            let rings = self.pool.bell.load(Ordering::Acquire);
+            if self.try_in_turn(line, turn) {
+                if Machine::new(self).leave(turn, false) {
+                    self.pool.ring();
+                }
+                return None;
+            }
+            if self.pool.bell.load(Ordering::SeqCst) == rings {
+                return Some(rings);
+            }
+        }
     }
 
     /// Writes to the buffer, which only its holder may reach.
@@ -395,5 +427,58 @@ fn a_newcomer_does_not_sleep_while_there_is_a_frame_for_it() {
         let taken = Machine::new(&newcomer).try_take(Queue::First, Some(&turn)).unwrap();
         let is_woken = submitting.join().unwrap();
         assert!(taken.is_some() || is_woken, "it sleeps, and nobody wakes it");
+    });
+}
+
+/// Two stand in a line, one behind the other, and somebody puts two things there: both get one, or are
+/// woken to find one. The second was asleep until both were there.
+fn two_wait_for_two(line: Line, fill: impl Fn(&View)) {
+    let pool = Arc::new(Pool::of(2, 3, 0b111));
+    let filler = pool.as_seen_by(2, 1);
+    assert!(filler.acquire() && filler.acquire());
+    let waiters = [0, 1].map(|me| {
+        let view = pool.as_seen_by(me, 1);
+        let turn = Machine::new(&view).stand(line);
+        (view, turn)
+    });
+    let [first, second] = waiters;
+    let waiting = thread::spawn(move || {
+        let slept = first.0.wait(line, &first.1);
+        (first, slept)
+    });
+    fill(&filler);
+    let slept = second.0.wait(line, &second.1);
+    for ((view, turn), slept) in [waiting.join().unwrap(), (second, slept)] {
+        let Some(rings) = slept else { continue };
+        assert_ne!(pool.bell.load(Ordering::SeqCst), rings, "it sleeps, and nobody wakes it");
+        assert_eq!(view.wait(line, &turn), None, "it was woken, and finds nothing");
+    }
+}
+
+#[test]
+fn of_two_who_wait_for_two_slots_none_sleeps_beside_one() {
+    check(|| {
+        two_wait_for_two(Line::Free, |filler| {
+            for slot in [0, 1] {
+                if Machine::new(filler).release(slot).wake {
+                    filler.pool.ring();
+                }
+            }
+        })
+    });
+}
+
+#[test]
+fn of_two_who_wait_for_two_frames_none_sleeps_beside_one() {
+    let line = Line::Filled(Queue::First);
+    check(move || {
+        two_wait_for_two(line, |filler| {
+            for slot in [0, 1] {
+                let said = Metadata::default();
+                if Machine::new(filler).submit(slot, Queue::First, &said).unwrap() {
+                    filler.pool.ring();
+                }
+            }
+        })
     });
 }

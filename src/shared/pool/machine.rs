@@ -344,14 +344,16 @@ impl<C: Cells> Machine<C> {
         Turn { line, ticket, waiter }
     }
 
-    /// Leaves the line. Answers whether others stand there, who must be woken if nothing was taken.
-    pub fn leave(&self, turn: &Turn) -> bool {
+    /// Leaves the line, empty-handed or not. Answers whether others stand there and must be woken: who
+    /// leaves empty-handed makes room for the next, and one that has looked while this one stood there
+    /// still left it what is there.
+    pub fn leave(&self, turn: &Turn, empty_handed: bool) -> bool {
         if let Some(waiter) = turn.waiter {
             self.cells.own(claims::WAITING_AT).fetch_and(!bit(waiter), SeqCst);
             self.cells.places().fetch_and(!bit(waiter), AcqRel);
         }
         self.cells.full_barrier();
-        self.somebody_waits(turn.line)
+        self.somebody_waits(turn.line) && (empty_handed || self.has_any(turn.line))
     }
 
     /// The board and what this participant holds, if it is on the one and may hold more.
@@ -559,6 +561,18 @@ impl<C: Cells> Machine<C> {
             ahead = ahead.saturating_add(older.min(may_take as usize));
         }
         ahead
+    }
+
+    /// Whether there is anything of what a line is for.
+    fn has_any(&self, line: Line) -> bool {
+        let board = self.cells.board();
+        match line {
+            Line::Free => bits(board.present & !board.retiring)
+                .any(|slot| self.word(slot).state() == SlotState::Free),
+            Line::Filled(queue) => {
+                bits(board.present).any(|slot| self.filled(slot, queue).is_some())
+            }
+        }
     }
 
     fn somebody_waits(&self, line: Line) -> bool {

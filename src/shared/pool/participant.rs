@@ -224,9 +224,7 @@ impl Participant {
                 None => break Err(Fault::TimedOut(within)),
             }
         };
-        let others_wait = Machine::new(self.view()).leave(&turn);
-        // Who leaves empty-handed makes room for the next in line.
-        if others_wait && outcome.is_err() {
+        if Machine::new(self.view()).leave(&turn, outcome.is_err()) {
             self.ring(line);
         }
         outcome

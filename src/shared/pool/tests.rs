@@ -210,6 +210,49 @@ fn whoever_waited_first_has_the_first_slot() {
 
 #[test]
 #[cfg_attr(miri, ignore = "needs a kernel")]
+fn all_who_wait_get_what_comes_at_once() {
+    const ROUNDS: u64 = 3_000;
+    let mut keeper = keeper(3, 3);
+    let all: [Participant; 4] = crowd(&mut keeper);
+    let [producer, consumers @ ..] = &all;
+    let together = Barrier::new(all.len());
+    thread::scope(|scope| {
+        for consumer in consumers {
+            scope.spawn(|| {
+                for _ in 0..ROUNDS {
+                    together.wait();
+                    let frame = consumer.take(Queue::First, LONG).unwrap();
+                    let _ = consumer.release(frame.slot);
+                }
+            });
+        }
+        for _ in 0..ROUNDS {
+            let slots = [(); 3].map(|()| producer.acquire(LONG).unwrap());
+            together.wait();
+            for slot in slots {
+                producer.submit(slot, Queue::First, &numbered(1)).unwrap();
+            }
+        }
+    });
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
+fn whoever_leaves_the_line_with_a_slot_wakes_the_next_if_there_is_another() {
+    for (slots, wakes) in [(1, false), (2, true)] {
+        let mut keeper = keeper(slots, 2);
+        let all: [Participant; 2] = crowd(&mut keeper);
+        let [first, second] = all.each_ref().map(|one| Machine::new(one.view()));
+        let [turn, next] = [&first, &second].map(|one| one.stand(Line::Free));
+        assert!(first.try_acquire(Some(&turn)).unwrap().is_some());
+        assert_eq!(second.try_acquire(Some(&next)), Ok(None), "the first stands there still");
+        assert_eq!(first.leave(&turn, false), wakes);
+        assert_eq!(second.try_acquire(Some(&next)).unwrap().is_some(), wakes);
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_dead_participant_gives_back_what_it_held_and_leaves_what_it_submitted() {
     let mut keeper = keeper(2, 2);
     let [dead, survivor] = crowd(&mut keeper);
@@ -368,7 +411,7 @@ fn whoever_waits_is_woken_by_one_that_does_not_know_it_yet() {
         assert_eq!(machine.submit(held[0], Queue::First, &numbered(1)), Ok(true));
         assert!(machine.release(held[1]).wake);
         let turn = machine.stand(filled);
-        assert!(machine.leave(&turn), "whoever leaves empty-handed, too");
+        assert!(machine.leave(&turn, true), "whoever leaves empty-handed, too");
         let taken = Machine::new(newcomer.view()).try_take(Queue::First, Some(&turns[1]));
         assert_eq!(taken.unwrap().map(|frame| frame.slot), Some(held[0]));
     }
