@@ -31,6 +31,7 @@ mod heap_watch;
 mod heaps;
 mod in_use;
 mod latency;
+mod lingering;
 mod lock;
 mod memory;
 mod notices;

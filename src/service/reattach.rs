@@ -20,6 +20,7 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
 
 use crate::accounts::Charge;
 use crate::heap::Heap;
+use crate::lingering::Address;
 use crate::memory::{Former, Memory, Place};
 use crate::proof::Proof;
 use crate::receipts::{Facts, Receipts, Taken};
@@ -118,8 +119,10 @@ impl Service {
         let taken = session.take(claim.id, holding);
         if taken.is_err() {
             back.memory.leave(place);
+            let left = Address::of(&back.memory);
+            drop(back);
+            self.reclaimer.look_again([left]);
         }
-        self.reclaimer.look_again();
         taken
     }
 

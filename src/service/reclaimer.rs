@@ -18,40 +18,26 @@ use std::io;
 use std::sync::atomic::{fence, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::heap_memory::HeapMemory;
+use crate::lingering::{Address, GivenUp, Lingering};
 use crate::lock::{lock, wait};
 use crate::memory::Memory;
 use crate::recycler::{Dirty, Recycler};
 
-/// How soon memory is looked at again that somebody held when it was given up: a process that ends
-/// closes its descriptors within moments. Each further look waits twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
-/// The longest time between two looks.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How many are looked at in one go; a caller that settles looks at so many at most, and waits for
 /// as many.
 const BATCH: usize = 64;
-
-/// Memory that was given up.
-#[derive(Debug)]
-struct GivenUp {
-    memory: Arc<Memory>,
-    /// Whether it may be used again.
-    reusable: bool,
-    /// Whether its contents are still to be taken from those who hold it.
-    revoke: bool,
-    next_look: Instant,
-    pause: Duration,
-}
+/// How many are copied for a dump under one lock.
+const PIECE: usize = 128;
 
 #[derive(Debug, Default)]
 struct Lists {
     /// Never looked at.
     fresh: VecDeque<GivenUp>,
     /// Held by somebody when last looked at.
-    lingering: Vec<GivenUp>,
+    lingering: Lingering,
     /// Gone but for the service's descriptors.
     to_close: Vec<HeapMemory>,
     ended: bool,
@@ -83,16 +69,12 @@ impl Reclaimer {
 
     /// Takes memory that an owner gave up. Sessions that acquired it may hold it still.
     pub(crate) fn take(&self, given_up: Vec<Arc<Memory>>, reusable: bool) {
-        let now = Instant::now();
         // What other sessions hold is live until they let go of it.
         given_up.iter().filter(|memory| memory.takers() == 0).for_each(|memory| memory.give_up());
-        lock(&self.lists).fresh.extend(given_up.into_iter().map(|memory| GivenUp {
+        lock(&self.lists).fresh.extend(given_up.into_iter().map(|memory| {
             // Freed, it stays with those whom it was given to; its session's end takes it from them.
-            revoke: memory.request.revoke_on_death && !reusable,
-            memory,
-            reusable,
-            next_look: now,
-            pause: FIRST_PAUSE,
+            let revoke = memory.request.revoke_on_death && !reusable;
+            GivenUp::new(memory, reusable, revoke)
         }));
         self.news.notify_one();
     }
@@ -100,13 +82,7 @@ impl Reclaimer {
     /// Takes memory whose owner has not come back after a restart. The contents stay with those who
     /// hold it.
     pub(crate) fn watch(&self, orphan: Arc<Memory>) {
-        lock(&self.lists).fresh.push_back(GivenUp {
-            memory: orphan,
-            reusable: false,
-            revoke: false,
-            next_look: Instant::now(),
-            pause: FIRST_PAUSE,
-        });
+        lock(&self.lists).fresh.push_back(GivenUp::new(orphan, false, false));
         self.news.notify_one();
     }
 
@@ -116,18 +92,14 @@ impl Reclaimer {
         let _proving = lock(&self.proving);
         let mut lists = lock(&self.lists);
         lists.fresh.retain(|one| !Arc::ptr_eq(&one.memory, memory));
-        lists.lingering.retain(|one| !Arc::ptr_eq(&one.memory, memory));
+        lists.lingering.forget(Address::of(memory));
     }
 
-    /// Says that somebody let go of memory that may have been given up.
-    pub(crate) fn look_again(&self) {
+    /// Says that a session let go of memory that may have been given up.
+    pub(crate) fn look_again(&self, at: impl IntoIterator<Item = Address>) {
         let now = Instant::now();
         let mut lists = lock(&self.lists);
-        for given_up in &mut lists.lingering {
-            if given_up.memory.takers() == 0 {
-                given_up.next_look = now;
-            }
-        }
+        at.into_iter().for_each(|which| lists.lingering.look_again(now, which));
         drop(lists);
         self.news.notify_one();
     }
@@ -144,11 +116,24 @@ impl Reclaimer {
         self.news.notify_one();
     }
 
-    /// What no session holds and somebody does, as the dump shows it.
-    pub(crate) fn lingering(&self) -> Vec<Arc<Memory>> {
-        let lists = lock(&self.lists);
-        let all = lists.fresh.iter().chain(&lists.lingering).map(|one| &one.memory);
-        all.filter(|memory| memory.takers() == 0).cloned().collect()
+    /// What no session holds and somebody does, as the dump shows it, in pieces that each keep what is
+    /// in them alive.
+    pub(crate) fn lingering(&self) -> impl Iterator<Item = Vec<Arc<Memory>>> + '_ {
+        let mut after = 0;
+        let held = std::iter::from_fn(move || {
+            let (piece, last) = lock(&self.lists).lingering.list(after, PIECE);
+            after = last?;
+            Some(piece)
+        });
+        // Last, so that what is found held meanwhile is not seen twice.
+        let fresh = std::iter::once_with(|| {
+            lock(&self.lists).fresh.iter().map(|one| one.memory.clone()).collect()
+        });
+        let left = |mut piece: Vec<Arc<Memory>>| {
+            piece.retain(|memory| memory.takers() == 0);
+            piece
+        };
+        held.chain(fresh).map(left)
     }
 
     /// Ends the thread.
@@ -197,7 +182,7 @@ impl Reclaimer {
                 return true;
             }
             let now = Instant::now();
-            let next = lists.lingering.iter().map(|one| one.next_look).min();
+            let next = lists.lingering.next_look();
             lists = match next.map(|next| next.saturating_duration_since(now)) {
                 Some(pause) if pause.is_zero() => return true,
                 pause => wait(&self.news, lists, pause),
@@ -208,40 +193,35 @@ impl Reclaimer {
     /// Looks who is gone; the others go back to the list of those that linger.
     fn prove(&self, batch: Vec<GivenUp>) -> Vec<Gone> {
         let (mut gone, mut held) = (Vec::new(), Vec::new());
-        for GivenUp { memory, reusable, revoke, next_look, pause } in batch {
+        for one in batch {
+            let memory = &one.memory;
             if !memory.is_given_up() {
                 // Its owner has come back.
                 continue;
             }
-            let reusable = reusable && !memory.request.no_pool && !memory.restored;
+            let reusable = one.reusable && !memory.request.no_pool && !memory.restored;
             // It stays where it is while it is looked at: whoever comes back with a descriptor finds it
             // there, and does not bring the same memory in once more.
-            if Arc::strong_count(&memory) > 1 {
+            if Arc::strong_count(memory) > 1 {
                 // A session that acquired it, or a call in flight.
-                held.push(GivenUp { memory, reusable, revoke, next_look, pause });
+                held.push(one);
                 continue;
             }
             // What others did before they let go of it has been done.
             fence(Ordering::Acquire);
             if memory.is_held_by_others() {
                 memory.give_up_if_left();
-                held.push(GivenUp { memory, reusable, revoke, next_look, pause });
+                held.push(one);
                 continue;
             }
             // Nobody can come back with what nobody has.
-            match Arc::try_unwrap(memory) {
+            match one.into_memory() {
                 // The charge goes back here, before anything that takes long.
                 Ok(memory) => gone.push(Gone { memory: memory.into_dirty(), reusable }),
-                Err(memory) => held.push(GivenUp { memory, reusable, revoke, next_look, pause }),
+                Err(one) => held.push(one),
             }
         }
-        let now = Instant::now();
-        let again = held.into_iter().map(|one| GivenUp {
-            next_look: now.checked_add(one.pause).unwrap_or(now),
-            pause: one.pause.saturating_mul(2).min(LONGEST_PAUSE),
-            ..one
-        });
-        lock(&self.lists).lingering.extend(again);
+        lock(&self.lists).lingering.put_back(Instant::now(), held);
         gone
     }
 }
@@ -265,13 +245,8 @@ impl Lists {
             }
         }
         self.fresh = others;
-        let mut at = 0;
-        while found.len() < BATCH && at < self.lingering.len() {
-            match self.lingering.get(at) {
-                Some(one) if one.memory.uid() == uid => found.push(self.lingering.swap_remove(at)),
-                _ => at = at.saturating_add(1),
-            }
-        }
+        found.extend(self.lingering.take_of_uid(uid, BATCH.saturating_sub(found.len())));
+        self.lingering.look_at(&found);
         found
     }
 
@@ -289,18 +264,12 @@ impl Lists {
 
     /// What is to be looked at now, at most [`BATCH`].
     fn due(&mut self) -> Vec<GivenUp> {
-        let now = Instant::now();
         let mut due = Vec::new();
         while due.len() < BATCH && self.fresh.front().is_some_and(|one| !one.revoke) {
             due.extend(self.fresh.pop_front());
         }
-        let mut at = 0;
-        while due.len() < BATCH && at < self.lingering.len() {
-            match self.lingering.get(at) {
-                Some(one) if one.next_look <= now => due.push(self.lingering.swap_remove(at)),
-                _ => at = at.saturating_add(1),
-            }
-        }
+        due.extend(self.lingering.take_due(Instant::now(), BATCH.saturating_sub(due.len())));
+        self.lingering.look_at(&due);
         due
     }
 }

@@ -24,6 +24,7 @@ use crate::heap::Heap;
 use crate::heap_memory::Opened;
 use crate::heap_watch;
 use crate::heaps::Heaps;
+use crate::lingering::Address;
 use crate::lock::lock;
 use crate::memory::{Memory, Place};
 use crate::notices::{Mailbox, Notices};
@@ -384,12 +385,12 @@ impl Service {
     /// Gives up what a session held: tokens go, takers are told, and the reclaimer has the memory.
     pub(crate) fn let_go(&self, session: i64, holdings: Vec<(i64, Holding)>, reusable: bool) {
         let mut told: HashMap<i64, Vec<i64>> = HashMap::new();
-        let (mut given_up, mut left) = (Vec::with_capacity(holdings.len()), false);
+        let (mut given_up, mut left) = (Vec::with_capacity(holdings.len()), Vec::new());
         for (id, Holding { memory, role }) in holdings {
             match role {
                 Role::Taker(_) => {
                     self.leave(&memory, Place { session, buffer: id });
-                    left = true;
+                    left.push(Address::of(&memory));
                 }
                 Role::Owner(tokens) => {
                     self.tokens.revoke(&tokens);
@@ -408,8 +409,8 @@ impl Service {
         if !given_up.is_empty() {
             self.reclaimer.take(given_up, reusable);
         }
-        if left {
-            self.reclaimer.look_again();
+        if !left.is_empty() {
+            self.reclaimer.look_again(left);
         }
         for (taker, buffers) in told {
             let mailbox = lock(&self.sessions).get(&taker).map(|entry| entry.mailbox.clone());

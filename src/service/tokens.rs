@@ -7,7 +7,7 @@
 //! is compared in constant time: how long an answer takes tells nothing of a token that was guessed.
 
 use std::collections::hash_map::Entry as MapEntry;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use crate::receipts::{Receipts, Taken, TokenFacts};
 use crate::refusal::Refusal;
 
 /// The half of a token that names its entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct TokenId(u64);
 
 /// What a token permits.
@@ -59,20 +59,56 @@ impl Shared for Memory {
 pub(crate) struct Tokens<T = Memory> {
     random: Random,
     receipts: Arc<Receipts>,
-    entries: Mutex<HashMap<TokenId, Entry<T>>>,
+    table: Mutex<Table<T>>,
+}
+
+#[derive(Debug)]
+struct Table<T> {
+    entries: HashMap<TokenId, Entry<T>>,
+    /// The same, the next to expire first.
+    by_end: BTreeSet<(Instant, TokenId)>,
+}
+
+impl<T> Table<T> {
+    fn new() -> Table<T> {
+        Table { entries: HashMap::new(), by_end: BTreeSet::new() }
+    }
+
+    /// Adds a token; false if it is there.
+    fn insert(&mut self, id: TokenId, entry: Entry<T>) -> bool {
+        let MapEntry::Vacant(place) = self.entries.entry(id) else { return false };
+        self.by_end.insert((entry.expires, id));
+        place.insert(entry);
+        true
+    }
+
+    fn remove(&mut self, id: TokenId) {
+        if let Some(entry) = self.entries.remove(&id) {
+            self.by_end.remove(&(entry.expires, id));
+        }
+    }
+
+    /// Forgets what has expired, and goes through nothing else.
+    fn expire(&mut self, now: Instant) {
+        while let Some(&(expires, id)) = self.by_end.first() {
+            if now < expires {
+                return;
+            }
+            self.remove(id);
+        }
+    }
 }
 
 impl<T: Shared> Tokens<T> {
     pub(crate) fn new(random: Random, receipts: Arc<Receipts>) -> Tokens<T> {
-        Tokens { random, receipts, entries: Mutex::default() }
+        Tokens { random, receipts, table: Mutex::new(Table::new()) }
     }
 
     /// How many can still be used; the expired ones are forgotten.
     pub(crate) fn usable(&self) -> usize {
-        let now = Instant::now();
-        let mut entries = lock(&self.entries);
-        entries.retain(|_, entry| now < entry.expires);
-        entries.len()
+        let mut table = lock(&self.table);
+        table.expire(Instant::now());
+        table.entries.len()
     }
 
     /// Whether any of these can still be used.
@@ -81,8 +117,8 @@ impl<T: Shared> Tokens<T> {
             return false;
         }
         let now = Instant::now();
-        let entries = lock(&self.entries);
-        ids.iter().any(|id| entries.get(id).is_some_and(|entry| now < entry.expires))
+        let table = lock(&self.table);
+        ids.iter().any(|id| table.entries.get(id).is_some_and(|entry| now < entry.expires))
     }
 
     /// Makes a token for `what`.
@@ -94,7 +130,10 @@ impl<T: Shared> Tokens<T> {
         let id = TokenId(self.random.draw().map_err(Refusal::of_kernel)?);
         let entry = self.entry(id, what, permit)?;
         let proof = entry.proof;
-        lock(&self.entries).insert(id, entry);
+        if !lock(&self.table).insert(id, entry) {
+            // Of 64 random bits, which were drawn before.
+            return Err(Refusal::Internal("a token is there already".to_owned()));
+        }
         let mut token = [0; 16];
         let (first, second) = token.split_at_mut(8);
         first.copy_from_slice(&id.0.to_ne_bytes());
@@ -136,24 +175,20 @@ impl<T: Shared> Tokens<T> {
         if std::hint::black_box(entry.proof ^ proof) != 0 || permit.uses == 0 {
             return Err(Refusal::BadToken);
         }
-        match lock(&self.entries).entry(id) {
+        match lock(&self.table).insert(id, entry) {
+            true => Ok(id),
             // One that is there is as good.
-            MapEntry::Occupied(_) => Err(Refusal::BadToken),
-            MapEntry::Vacant(place) => {
-                place.insert(entry);
-                Ok(id)
-            }
+            false => Err(Refusal::BadToken),
         }
     }
 
     /// Notes that a token was used at a former service.
     pub(crate) fn was_used(&self, token: u64) {
-        let mut entries = lock(&self.entries);
-        if let MapEntry::Occupied(mut entry) = entries.entry(TokenId(token)) {
-            entry.get_mut().uses_left = entry.get().uses_left.saturating_sub(1);
-            if entry.get().uses_left == 0 {
-                entry.remove();
-            }
+        let mut table = lock(&self.table);
+        let Some(entry) = table.entries.get_mut(&TokenId(token)) else { return };
+        entry.uses_left = entry.uses_left.saturating_sub(1);
+        if entry.uses_left == 0 {
+            table.remove(TokenId(token));
         }
     }
 
@@ -182,8 +217,8 @@ impl<T: Shared> Tokens<T> {
         uses: u32,
     ) -> Result<(Arc<T>, Taken), Refusal> {
         let (id, proof) = halves(token)?;
-        let mut entries = lock(&self.entries);
-        let entry = entries.get_mut(&id).ok_or(Refusal::BadToken)?;
+        let mut table = lock(&self.table);
+        let entry = table.entries.get_mut(&id).ok_or(Refusal::BadToken)?;
         // A difference of the words, not of their first byte; the compiler has no early way out.
         let proven = std::hint::black_box(entry.proof ^ proof) == 0;
         if !proven || entry.recipient_uid != caller_uid || entry.uses_left == 0 {
@@ -191,36 +226,31 @@ impl<T: Shared> Tokens<T> {
         }
         let what = entry.what.upgrade().filter(|_| Instant::now() < entry.expires);
         let Some(what) = what else {
-            entries.remove(&id);
+            table.remove(id);
             return Err(Refusal::BadToken);
         };
         entry.uses_left = entry.uses_left.saturating_sub(uses);
         let taken = Taken { reads_only: entry.access == Access::READ_ONLY, token: id.0 };
         if entry.uses_left == 0 {
-            entries.remove(&id);
+            table.remove(id);
         }
         Ok((what, taken))
     }
 
     /// Takes tokens back.
     pub(crate) fn revoke(&self, ids: &[TokenId]) {
-        let mut entries = lock(&self.entries);
+        let mut table = lock(&self.table);
         for id in ids {
-            entries.remove(id);
+            table.remove(*id);
         }
     }
 
     /// Keeps of `ids` those that can still be used, and forgets the others here too.
     pub(crate) fn sweep(&self, ids: &mut Vec<TokenId>) {
         let now = Instant::now();
-        let mut entries = lock(&self.entries);
-        ids.retain(|id| {
-            let usable = entries.get(id).is_some_and(|entry| now < entry.expires);
-            if !usable {
-                entries.remove(id);
-            }
-            usable
-        });
+        let mut table = lock(&self.table);
+        table.expire(now);
+        ids.retain(|id| table.entries.contains_key(id));
     }
 }
 
@@ -325,6 +355,27 @@ mod tests {
         tokens.issue(&memory, permit(1, Duration::ZERO)).unwrap();
         tokens.issue(&memory, permit(1, LONG)).unwrap();
         assert_eq!(tokens.usable(), 1);
+    }
+
+    #[test]
+    fn whatever_ends_a_token_it_is_looked_for_no_more() {
+        let tokens = tokens();
+        let memory = memory();
+        let issue = |uses, lifetime| tokens.issue(&memory, permit(uses, lifetime)).unwrap();
+        let (_, used_up) = issue(1, LONG);
+        let (revoked, _) = issue(1, LONG);
+        let (_, refused) = issue(1, Duration::ZERO);
+        issue(1, Duration::ZERO);
+        let (used_before, _) = issue(1, LONG);
+        let (stays, _) = issue(1, LONG);
+        tokens.redeem(&used_up, 10_002).unwrap();
+        tokens.revoke(&[revoked]);
+        tokens.redeem(&refused, 10_002).unwrap_err();
+        tokens.was_used(used_before.0);
+        assert_eq!(tokens.usable(), 1);
+        let table = lock(&tokens.table);
+        assert_eq!(table.by_end.iter().map(|(_, id)| *id).collect::<Vec<_>>(), [stays]);
+        assert_eq!(table.entries.keys().collect::<Vec<_>>(), [&stays]);
     }
 
     #[test]

@@ -311,7 +311,7 @@ fn latencies(service: &Service) -> BTreeMap<&'static str, ShownLatency> {
 }
 
 fn lingering(service: &Service, uid: Option<u32>) -> Vec<ShownLingering> {
-    let all = service.reclaimer.lingering().into_iter();
+    let all = service.reclaimer.lingering().flatten();
     all.filter(|memory| uid.map_or(true, |uid| uid == memory.uid()))
         .map(|memory| ShownLingering {
             name: memory.request.name.clone(),
