@@ -3,13 +3,15 @@
 
 //! The way to the service.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use berth_kernel::owner_process::OwnerProcess;
 use berth_kernel::pipe::pipe;
 use hal_binder::{ProcessState, Status, Strong};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
@@ -32,30 +34,54 @@ const AGAIN_WITHIN: Duration = Duration::from_secs(10);
 /// A connection to the allocator service; may be used from several threads, and cloned.
 ///
 /// If the service dies, whatever is asked next is asked of the one that follows, if that is there
-/// within ten seconds.
+/// within ten seconds. A process that is forked from this one is refused everything
+/// ([`Error::Forked`]).
 #[derive(Debug, Clone)]
-pub struct Allocator(Arc<Mutex<Strong<dyn IAllocator>>>);
+pub struct Allocator(Arc<Service>);
+
+struct Service {
+    /// Shared: a forked child leaves the transport's references alone.
+    binder: Mutex<Arc<Strong<dyn IAllocator>>>,
+    owner: OwnerProcess,
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if !self.owner.is_this() {
+            let binder = self.binder.get_mut().unwrap_or_else(PoisonError::into_inner);
+            // What a child lets go of, its parent has lost.
+            std::mem::forget(binder.clone());
+        }
+    }
+}
 
 impl Allocator {
     /// Finds the service; waits until it is registered, on Android starting it if it is lazy.
     pub fn connect() -> Result<Allocator, Error> {
         // Deaths and notices arrive on Binder threads.
         ProcessState::start_thread_pool();
-        Ok(Allocator::of(hal_binder::wait_for_interface(SERVICE_NAME)?))
+        Allocator::of(hal_binder::wait_for_interface(SERVICE_NAME)?)
     }
 
     /// Finds the service within a time.
     pub fn connect_within(within: Duration) -> Result<Allocator, Error> {
         ProcessState::start_thread_pool();
-        look_up(within, |_| true).map(Allocator::of)
+        look_up(within, |_| true).and_then(Allocator::of)
     }
 
-    fn of(service: Strong<dyn IAllocator>) -> Allocator {
-        Allocator(Arc::new(Mutex::new(service)))
+    fn of(service: Strong<dyn IAllocator>) -> Result<Allocator, Error> {
+        let (binder, owner) = (Mutex::new(Arc::new(service)), OwnerProcess::this()?);
+        Ok(Allocator(Arc::new(Service { binder, owner })))
     }
 
-    fn service(&self) -> Strong<dyn IAllocator> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn binder(&self) -> MutexGuard<'_, Arc<Strong<dyn IAllocator>>> {
+        self.0.binder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks the service, or the one that follows it. Nothing that is asked here leaves anything behind
@@ -64,13 +90,19 @@ impl Allocator {
         &self,
         ask: impl Fn(&Strong<dyn IAllocator>) -> Result<T, Status>,
     ) -> Result<T, Error> {
-        match ask(&self.service()) {
+        if !self.0.owner.is_this() {
+            return Err(Error::Forked);
+        }
+        let service = self.binder().clone();
+        match ask(&service) {
             Err(status) if hal_binder::is_dead(&status) => {}
             answer => return Ok(answer?),
         }
         // The old name may be found for a moment yet.
-        let next = look_up(AGAIN_WITHIN, |service| service.getStats().is_ok())?;
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = next.clone();
+        let next = Arc::new(look_up(AGAIN_WITHIN, |service| service.getStats().is_ok())?);
+        let before = std::mem::replace(&mut *self.binder(), next.clone());
+        // Not with the lock: what is let go of is told to the transport.
+        drop(before);
         Ok(ask(&next)?)
     }
 
@@ -101,7 +133,8 @@ impl Allocator {
         events: impl SessionEvents,
     ) -> Result<Session, Error> {
         let (options, events) = (options.into(), Arc::new(events));
-        self.ask(|service| Session::open(service, options.clone(), events.clone()))
+        let owner = self.0.owner;
+        self.ask(|service| Session::open(owner, service, options.clone(), events.clone()))
     }
 
     /// What the service holds.

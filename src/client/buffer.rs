@@ -6,7 +6,7 @@
 use std::ops::RangeBounds;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use berth_kernel::ashmem;
 use berth_kernel::identity::Identity;
@@ -24,6 +24,7 @@ use crate::brackets::BracketedFd;
 use crate::kinds::Kind;
 use crate::mapped::MappedBuffer;
 use crate::plane::Plane;
+use crate::purgeable::Pins;
 use crate::range::span;
 use crate::session::Session;
 use crate::Error;
@@ -51,6 +52,15 @@ pub(crate) struct Held {
     fd: BracketedFd,
     second: Option<OwnedFd>,
     pinner: i32,
+    pins: Mutex<HeldPins>,
+}
+
+/// What this process has pinned of a buffer, as its session knows it.
+#[derive(Debug, Default)]
+struct HeldPins {
+    /// The session pins nothing of it any more.
+    over: bool,
+    pins: Weak<Pins>,
 }
 
 impl Held {
@@ -83,6 +93,44 @@ impl Held {
             _ => ashmem::identity(self.fd.as_fd()).ok().flatten(),
         };
         identity.map_or((0, 0), |identity| (identity.device as i64, identity.inode as i64))
+    }
+
+    fn pins(&self) -> MutexGuard<'_, HeldPins> {
+        // Each change is one step: a panic elsewhere leaves nothing half done.
+        self.pins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what is pinned of it from now on.
+    pub(crate) fn note_pins(&self, pins: &Arc<Pins>) {
+        let mut held = self.pins();
+        held.pins = Arc::downgrade(pins);
+        if held.over {
+            pins.end();
+        }
+    }
+
+    /// The session is about to give up the number that it pins with.
+    pub(crate) fn end_pins(&self) {
+        let pins = {
+            let mut held = self.pins();
+            held.over = true;
+            held.pins.upgrade()
+        };
+        if let Some(pins) = pins {
+            pins.end();
+        }
+    }
+
+    /// The session has kept its number.
+    pub(crate) fn resume_pins(&self) {
+        let pins = {
+            let mut held = self.pins();
+            held.over = false;
+            held.pins.upgrade()
+        };
+        if let Some(pins) = pins {
+            pins.resume();
+        }
     }
 
     /// The second descriptor, if there is one.
@@ -198,8 +246,9 @@ impl Buffer {
         };
         let (fd, second) = (BracketedFd::new(fd.into()), second.map(OwnedFd::from));
         let kind = kind.clone();
-        let held =
-            Arc::new(Held { id, kind, flags, access, owner_id, receipt, fd, second, pinner });
+        let pins = Mutex::default();
+        let held = Held { id, kind, flags, access, owner_id, receipt, fd, second, pinner, pins };
+        let held = Arc::new(held);
         // From here on it is freed on every way out.
         let place = place.map(|(session, acquired_by, generation)| {
             session.hold(&held, acquired_by, generation);

@@ -9,9 +9,11 @@
 //! buffers are used as before. The thread ends when it is done, when it was too long, or when nobody
 //! has the session any more.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use berth_kernel::owner_process::OwnerProcess;
 use hal_binder::{DeathLink, Status, Strong};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     IAllocator::{IAllocator, MAX_BATCH},
@@ -71,10 +73,14 @@ pub(crate) struct Connection {
     pub(crate) kinds: Kinds,
     config: SessionConfig,
     /// The death token: the service's reference to it dies with this process.
-    callback: Strong<dyn IAllocatorCallback>,
+    callback: Arc<Strong<dyn IAllocatorCallback>>,
     events: Arc<dyn SessionEvents>,
     reconnect_within: Duration,
     stop: Arc<Stop>,
+    /// Closed: nothing is pinned any more.
+    pins_over: AtomicBool,
+    /// What a forked child has of it is a copy of its parent's, and is left alone there.
+    owner: OwnerProcess,
     this: Weak<Connection>,
 }
 
@@ -113,9 +119,16 @@ impl Stop {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let link = std::mem::replace(&mut state.link, Link::Over);
+        if !self.owner.is_this() {
+            // The transport is shared with the parent: what a child lets go of, its parent has lost.
+            std::mem::forget((link, self.callback.clone()));
+            return;
+        }
         self.stop.stop();
         // Releasing the object would end the session too, but look like a client's death.
-        if let Link::Live(live) = std::mem::replace(&mut self.state().link, Link::Over) {
+        if let Link::Live(live) = link {
             if let Err(status) = live.binder.close() {
                 log::debug!("a session was not closed: {}", hal_binder::message(&status));
             }
@@ -124,8 +137,9 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    /// Opens a session.
+    /// Opens a session, for this process.
     pub(crate) fn open(
+        owner: OwnerProcess,
         allocator: &Strong<dyn IAllocator>,
         config: SessionConfig,
         callback: Strong<dyn IAllocatorCallback>,
@@ -140,10 +154,12 @@ impl Connection {
             holdings: Holdings::default(),
             kinds: Kinds::default(),
             config,
-            callback,
+            callback: Arc::new(callback),
             events,
             reconnect_within,
             stop: Arc::default(),
+            pins_over: AtomicBool::new(false),
+            owner,
             this: this.clone(),
         });
         connection.watch(&binder, 0);
@@ -184,6 +200,15 @@ impl Connection {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Refuses what a forked child asks. The other threads of its parent are not there, nor will any
+    /// lock be released that they had.
+    pub(crate) fn check_owner(&self) -> Result<(), Error> {
+        match self.owner.is_this() {
+            true => Ok(()),
+            false => Err(Error::Forked),
+        }
+    }
+
     /// Makes a call, when there is a service; again if it may be and the service died.
     pub(crate) fn call<T>(
         &self,
@@ -199,6 +224,7 @@ impl Connection {
         again: Again,
         call: impl Fn(&Binder) -> Result<T, Status>,
     ) -> Result<(T, u64), Error> {
+        self.check_owner()?;
         let mut tries = 1;
         loop {
             let (binder, generation) = self.await_live()?;
@@ -222,6 +248,7 @@ impl Connection {
         generation: u64,
         call: impl FnOnce(&Binder) -> Result<T, Status>,
     ) -> Option<Result<T, Status>> {
+        self.check_owner().ok()?;
         let binder = {
             let state = self.state();
             match &state.link {
@@ -243,6 +270,7 @@ impl Connection {
         &self,
         call: impl Fn(&Binder) -> Result<T, Status>,
     ) -> Result<T, Error> {
+        self.check_owner()?;
         let (binder, generation) = {
             let state = self.state();
             match &state.link {
@@ -278,7 +306,11 @@ impl Connection {
 
     /// Ends the session for good.
     pub(crate) fn close(&self) -> Result<(), Error> {
+        self.check_owner()?;
         self.stop.stop();
+        // Before the numbers are another's that this process pins with.
+        self.pins_over.store(true, Ordering::SeqCst);
+        self.holdings.held(None).iter().for_each(|held| held.end_pins());
         let binder = match &self.state().link {
             // It stays, so that further calls hear from the service that it is closed.
             Link::Live(live) => Some(live.binder.clone()),
@@ -300,6 +332,9 @@ impl Connection {
     pub(crate) fn hold(&self, held: &Arc<Held>, acquired_by: Option<[u8; 16]>, generation: u64) {
         let state = self.state();
         self.holdings.add(held, acquired_by);
+        if self.pins_over.load(Ordering::SeqCst) {
+            held.end_pins();
+        }
         let late = match &state.link {
             Link::Live(live) if state.generation != generation => Some(live.binder.clone()),
             _ => None,
@@ -323,6 +358,7 @@ impl Connection {
     }
 
     fn free_part(&self, ids: &[i64]) -> Result<(), Error> {
+        self.check_owner()?;
         let (binder, generation, held) = {
             let state = self.state();
             // In one step with the look at the service: the next is given what is still held then.

@@ -127,6 +127,14 @@ pub enum Error {
     /// allocated.
     #[error("buffer {0} is pinned by the handle that allocated or acquired it, and by no other")]
     CannotPin(i64),
+    /// The session that pinned the buffer's chunks was closed, or has given the buffer up by its id:
+    /// they may be purged.
+    #[error("nothing of buffer {0} is pinned any more: its session has ended or has given it up")]
+    PinsEnded(i64),
+    /// It belongs to the process that this one was forked from: its sessions, buffers and pins are not
+    /// this one's to use or to give up.
+    #[error("this belongs to the process that this one was forked from")]
+    Forked,
     /// A chunk was being purged all the time: the service stopped in the middle of it.
     #[error("chunk {chunk} is still being purged after {within:?}")]
     BeingPurged {

@@ -80,6 +80,13 @@ impl Holdings {
         self.all().contains_key(&id)
     }
 
+    /// The buffers of which there are descriptors here: those with these ids, or all.
+    pub(crate) fn held(&self, ids: Option<&[i64]>) -> Vec<Arc<Held>> {
+        let all = self.all();
+        let wanted = all.iter().filter(|(id, _)| ids.map_or(true, |ids| ids.contains(id)));
+        wanted.filter_map(|(_, holding)| holding.held.upgrade()).collect()
+    }
+
     /// The ids of all buffers that are not among `known`.
     pub(crate) fn not_in(&self, known: &BTreeSet<i64>) -> Vec<i64> {
         self.all().keys().filter(|id| !known.contains(id)).copied().collect()

@@ -271,6 +271,7 @@ impl Part {
 
     /// Acts, and learns what is new as often as there is something.
     fn up_to_date<T>(&self, act: impl Fn() -> Result<T, Fault>) -> Result<T, Error> {
+        self.session.check_owner()?;
         // A pool cannot change without end: its participants are limited. But a service may be mad.
         for _ in 0..64 {
             match act() {
@@ -312,6 +313,10 @@ impl Part {
     }
 
     fn give_back(&self, slot: u32) {
+        // A forked child's copy: the slot is its parent's.
+        if self.session.check_owner().is_err() {
+            return;
+        }
         if self.participant.release(slot) {
             // The service wants the slot, and takes it when it next looks.
             if let Err(error) = self.restore() {
@@ -355,6 +360,7 @@ impl Lease {
 
     /// The same to a queue, as a stage of a pipeline.
     pub fn submit_to(mut self, queue: Queue, metadata: &Metadata) -> Result<(), Error> {
+        self.part.session.check_owner()?;
         let submitted = self.part.participant.submit(self.slot, queue, metadata);
         // Handed over or lost, it is no longer ours to give back.
         self.held = false;

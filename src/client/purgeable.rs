@@ -20,18 +20,22 @@
 
 use std::ops::Range;
 use std::os::fd::AsFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use berth_kernel::ashmem::{self, PinOutcome};
 use berth_kernel::descriptor::DescriptorKind;
 use berth_kernel::mapping::{Mapping, OutOfRange, ReadWrite};
-use berth_shared::purge::{Chunks, Contents, Pinner, Priority, PurgeBlock, Stamp};
+use berth_shared::purge::{Chunks, Contents, Pinner, Priority, PurgeBlock};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     Access::Access, AllocationOption, BufferDescriptor::BufferDescriptor,
 };
 
 use crate::{Buffer, Error};
+
+mod pins;
+
+use pins::Keeping;
+pub(crate) use pins::Pins;
 
 /// How long [`PurgeableRegion::pin`] waits for a chunk of which the service is just taking the
 /// memory, which takes a fraction of a millisecond for each MiB of it.
@@ -42,32 +46,17 @@ pub const PIN_DEADLINE: Duration = Duration::from_secs(5);
 ///
 /// Where a memfd serves it, pin and unpin cost no system call and no allocation. Where ashmem does,
 /// they are ashmem's ioctls, and the kernel knows no priorities.
+///
+/// The pins are this process's and end with its session: a process that is forked from it pins and
+/// unpins nothing ([`Error::Forked`]), and after [`Session::close`](crate::Session::close) nobody does
+/// ([`Error::PinsEnded`]).
 #[derive(Debug)]
 pub struct PurgeableRegion {
     mapping: Mapping<ReadWrite>,
     chunks: Chunks,
-    pins: Pins,
-    /// One for each chunk.
-    own: Box<[Mutex<OwnPins>]>,
+    pins: Arc<Pins>,
     priority: Priority,
     buffer: Buffer,
-}
-
-/// Where pins are kept.
-#[derive(Debug)]
-enum Pins {
-    /// In a control block, under a number.
-    Block(PurgeBlock, Pinner),
-    /// In the kernel, which has ashmem and counts no pins.
-    Kernel,
-}
-
-/// This process's pins on a chunk: the first of them is one to the others, and the last ends it.
-#[derive(Debug, Default)]
-struct OwnPins {
-    count: u32,
-    /// For ashmem, which tells of a purge once: the contents are whole since.
-    filled: bool,
 }
 
 impl PurgeableRegion {
@@ -95,29 +84,25 @@ impl PurgeableRegion {
         let nonsense = || Error::BadAnswer(format!("no chunks in purgeable region {id}"));
         let chunk_bytes = chunk_bytes(buffer.descriptor());
         let chunks = Chunks::of(buffer.size(), chunk_bytes).ok_or_else(nonsense)?;
-        let pins = match buffer.second_fd() {
+        let keeping = match buffer.second_fd() {
             Some(block) => {
                 let number = usize::try_from(buffer.pinner()).ok();
                 let pinner = number.and_then(Pinner::new).ok_or_else(nonsense)?;
-                Pins::Block(PurgeBlock::map(block, &chunks)?, pinner)
+                Keeping::Block(PurgeBlock::map(block, &chunks)?, pinner)
             }
             None => {
                 let is_ashmem = DescriptorKind::of(buffer.as_fd())? == DescriptorKind::Ashmem;
                 if !is_ashmem || !buffer.is_the_owners() {
                     return Err(Error::CannotPin(id));
                 }
-                Pins::Kernel
+                Keeping::Kernel
             }
         };
         let mapping = Mapping::new(buffer.as_fd(), buffer.size())?;
-        let own = (0..chunks.count()).map(|_| Mutex::default()).collect();
-        let region = PurgeableRegion { mapping, chunks, pins, own, priority, buffer };
-        if matches!(region.pins, Pins::Kernel) {
-            // ashmem begins with everything pinned. One chunk at a time: what is unpinned at once is
-            // purged at once.
-            (0..chunks.count()).try_for_each(|chunk| region.unpin_in_kernel(chunk))?;
-        }
-        Ok(region)
+        let pins = Arc::new(Pins::new(id, chunks, keeping)?);
+        pins.begin(buffer.as_fd())?;
+        buffer.held().note_pins(&pins);
+        Ok(PurgeableRegion { mapping, chunks, pins, priority, buffer })
     }
 
     /// Bytes of the region.
@@ -156,96 +141,12 @@ impl PurgeableRegion {
         // On an error those that are pinned by then are unpinned.
         let mut pinned = Pinned { region: self, bytes, chunks: first..end, contents, priority };
         for chunk in chunks {
-            if self.pin_chunk(chunk, within)? == Contents::Purged {
+            if self.pins.pin(self.buffer.as_fd(), chunk, within)? == Contents::Purged {
                 pinned.contents = Contents::Purged;
             }
             pinned.chunks.end = chunk.saturating_add(1);
         }
         Ok(pinned)
-    }
-
-    fn own(&self, chunk: u32) -> Result<MutexGuard<'_, OwnPins>, Error> {
-        let own = usize::try_from(chunk).ok().and_then(|chunk| self.own.get(chunk));
-        let nowhere = || OutOfRange { offset: chunk as usize, length: 1, size: self.own.len() };
-        // A count is whole at every step.
-        Ok(own.ok_or_else(nowhere)?.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn pin_chunk(&self, chunk: u32, within: Duration) -> Result<Contents, Error> {
-        if let Some(contents) = self.try_pin_chunk(chunk)? {
-            return Ok(contents);
-        }
-        let began = Instant::now();
-        loop {
-            let left = within.saturating_sub(began.elapsed());
-            if left.is_zero() {
-                return Err(Error::BeingPurged { chunk, within });
-            }
-            if let Pins::Block(block, _) = &self.pins {
-                block.await_purge(chunk, left)?;
-            }
-            if let Some(contents) = self.try_pin_chunk(chunk)? {
-                return Ok(contents);
-            }
-        }
-    }
-
-    /// `None` while the service is taking its memory.
-    fn try_pin_chunk(&self, chunk: u32) -> Result<Option<Contents>, Error> {
-        let mut own = self.own(chunk)?;
-        let contents = match &self.pins {
-            // Also where it is pinned: what others say of its contents is in the block.
-            Pins::Block(block, pinner) => match block.try_pin(chunk, *pinner)? {
-                Some(contents) => contents,
-                None => return Ok(None),
-            },
-            Pins::Kernel => {
-                if own.count == 0 {
-                    let pinned = ashmem::pin(self.buffer.as_fd(), self.kernel_range(chunk))?;
-                    own.filled &= pinned == PinOutcome::Kept;
-                }
-                match own.filled {
-                    true => Contents::Kept,
-                    false => Contents::Purged,
-                }
-            }
-        };
-        own.count = own.count.saturating_add(1);
-        Ok(Some(contents))
-    }
-
-    fn unpin_chunk(&self, chunk: u32, priority: Priority) -> Result<(), Error> {
-        let mut own = self.own(chunk)?;
-        own.count = own.count.saturating_sub(1);
-        if own.count > 0 {
-            return Ok(());
-        }
-        match &self.pins {
-            Pins::Block(block, pinner) => {
-                Ok(block.unpin(chunk, *pinner, priority, Stamp::now())?)
-            }
-            Pins::Kernel => self.unpin_in_kernel(chunk),
-        }
-    }
-
-    fn set_filled(&self, chunk: u32, filled: bool) -> Result<(), Error> {
-        let mut own = self.own(chunk)?;
-        match &self.pins {
-            Pins::Block(block, _) => block.set_filled(chunk, filled)?,
-            Pins::Kernel => own.filled = filled,
-        }
-        Ok(())
-    }
-
-    fn unpin_in_kernel(&self, chunk: u32) -> Result<(), Error> {
-        Ok(ashmem::unpin(self.buffer.as_fd(), self.kernel_range(chunk))?)
-    }
-
-    /// A chunk in whole pages.
-    fn kernel_range(&self, chunk: u32) -> Range<u64> {
-        let range = self.chunks.bytes_of(chunk);
-        let end = range.end.checked_next_multiple_of(berth_kernel::page_size());
-        range.start..end.unwrap_or(range.end)
     }
 }
 
@@ -259,6 +160,9 @@ fn chunk_bytes(descriptor: &BufferDescriptor) -> u64 {
 
 /// Bytes of a region that are kept; they may go again when this is dropped. All offsets count from
 /// the first of them.
+///
+/// Once the session is closed, and in a forked child, they are pinned no more: nothing is read or
+/// written then.
 ///
 /// Bytes are copied in and out, and no slice of them is given: the region may be shared, and whoever
 /// may write to it may do so at any moment.
@@ -298,8 +202,8 @@ impl Pinned<'_> {
 
     fn say_filled(&self, filled: bool) {
         for chunk in self.chunks.clone() {
-            // The chunk was pinned, so that there is one.
-            if let Err(error) = self.region.set_filled(chunk, filled) {
+            // The chunk was pinned, so that there is one; it may be pinned no more.
+            if let Err(error) = self.region.pins.set_filled(chunk, filled) {
                 log::debug!("chunk {chunk}: {error}");
             }
         }
@@ -326,12 +230,13 @@ impl Pinned<'_> {
     }
 
     /// The offset in the region of bytes that lie in what is pinned.
-    fn at(&self, offset: usize, length: usize) -> Result<usize, OutOfRange> {
+    fn at(&self, offset: usize, length: usize) -> Result<usize, Error> {
+        self.region.pins.check()?;
         let size = self.size();
         let start = usize::try_from(self.bytes.start).ok();
         match (offset.checked_add(length), start.and_then(|start| start.checked_add(offset))) {
             (Some(end), Some(at)) if end <= size => Ok(at),
-            _ => Err(OutOfRange { offset, length, size }),
+            _ => Err(OutOfRange { offset, length, size }.into()),
         }
     }
 }
@@ -339,7 +244,8 @@ impl Pinned<'_> {
 impl Drop for Pinned<'_> {
     fn drop(&mut self) {
         for chunk in self.chunks.clone() {
-            if let Err(error) = self.region.unpin_chunk(chunk, self.priority) {
+            let PurgeableRegion { pins, buffer, .. } = self.region;
+            if let Err(error) = pins.unpin(buffer.as_fd(), chunk, self.priority) {
                 log::warn!("chunk {chunk} stays pinned: {error}");
             }
         }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use berth_kernel::owner_process::OwnerProcess;
 use hal_binder::{Interface, Strong};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     Access::Access,
@@ -120,6 +121,10 @@ impl From<&str> for SessionOptions {
 /// This process's session at the service; ends with the last clone of it and the last buffer of it,
 /// by [`close`](Session::close), or with the process. May be used from several threads.
 ///
+/// It is the process's that opened it. One that is forked from that is refused everything
+/// ([`Error::Forked`]), and what it drops stays its parent's; it opens memory by descriptors, or a
+/// session of its own after exec(3).
+///
 /// # When the service dies
 ///
 /// Buffers, their mappings and their contents stay as they are. A thread looks for the service that is
@@ -143,6 +148,7 @@ pub struct Session(Arc<Connection>);
 
 impl Session {
     pub(crate) fn open(
+        owner: OwnerProcess,
         allocator: &Strong<dyn IAllocator>,
         options: SessionOptions,
         events: Arc<dyn SessionEvents>,
@@ -157,13 +163,14 @@ impl Session {
                 .map_or(0, |most| i32::try_from(most).unwrap_or(i32::MAX)),
         };
         let within = options.reconnect_within;
-        Ok(Session(Connection::open(allocator, config, callback, events, within)?))
+        Ok(Session(Connection::open(owner, allocator, config, callback, events, within)?))
     }
 
     /// Allocates `count` buffers, 1 to [`MAX_BATCH`](crate::MAX_BATCH), in one call: all of them or none.
     /// One of the session's last requests made again is a smaller call, see `allocateAgain` of the
     /// interface.
     pub fn allocate(&self, request: &BufferRequest, count: usize) -> Result<Vec<Buffer>, Error> {
+        self.check_owner()?;
         let count = i32::try_from(count).unwrap_or(i32::MAX);
         let known = self.0.kinds.find(|descriptor| request.is_described_by(descriptor));
         self.allocate_known(known, count, || request.descriptor())
@@ -175,12 +182,14 @@ impl Session {
         descriptor: BufferDescriptor,
         count: i32,
     ) -> Result<Vec<Buffer>, Error> {
+        self.check_owner()?;
         let known = self.0.kinds.find(|other| *other == descriptor);
         self.allocate_known(known, count, || descriptor)
     }
 
     /// Allocates one buffer.
     pub fn allocate_one(&self, request: &BufferRequest) -> Result<Buffer, Error> {
+        self.check_owner()?;
         let known = self.0.kinds.find(|descriptor| request.is_described_by(descriptor));
         let again = |binder: &Binder, request_id| binder.allocateOneAgain(request_id);
         match known.and_then(|known| self.granted_again(known, again)) {
@@ -252,11 +261,24 @@ impl Session {
     /// Gives up buffers by their ids, as [`list`](Session::list) shows them: all of them or, if one
     /// is unknown, none. At most [`MAX_BATCH`](crate::MAX_BATCH).
     pub fn free_ids(&self, ids: &[i64]) -> Result<(), Error> {
-        self.0.call(Again::No, |binder| binder.free(ids))?;
+        self.check_owner()?;
+        let held = self.0.holdings.held(Some(ids));
+        held.iter().for_each(|held| held.end_pins());
+        if let Err(error) = self.0.call(Again::No, |binder| binder.free(ids)) {
+            if matches!(error, Error::Refused { .. } | Error::ServiceDied(_)) {
+                held.iter().for_each(|held| held.resume_pins());
+            }
+            return Err(error);
+        }
         ids.iter().for_each(|id| {
             self.0.holdings.remove(*id);
         });
         Ok(())
+    }
+
+    /// Refuses what a forked child asks.
+    pub(crate) fn check_owner(&self) -> Result<(), Error> {
+        self.0.check_owner()
     }
 
     /// Notes a buffer that was put into the session.
@@ -356,7 +378,8 @@ impl Session {
         Ok(self.0.call(Again::Yes, |binder| binder.trim())?.unsigned_abs())
     }
 
-    /// Ends the session for all clones; descriptors and mappings stay valid.
+    /// Ends the session for all clones; descriptors and mappings stay valid. What is pinned of
+    /// purgeable regions is pinned no more ([`Error::PinsEnded`]).
     pub fn close(&self) -> Result<(), Error> {
         self.0.close()
     }

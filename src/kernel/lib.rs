@@ -23,6 +23,7 @@ pub mod mapping;
 pub mod memfd;
 pub mod meminfo;
 pub mod open_file;
+pub mod owner_process;
 pub mod page_row;
 pub mod pipe;
 pub mod pressure;
@@ -39,6 +40,7 @@ mod file_type;
 mod forking;
 mod inotify;
 mod poll;
+mod private_pages;
 
 pub use error::KernelError;
 

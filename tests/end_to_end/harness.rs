@@ -581,6 +581,11 @@ impl Client {
         self.done(Ask::Close).expect("a close");
     }
 
+    /// Forks a child that tries to use what the client has, and drops its copies of all of it.
+    pub fn drop_in_child(&self) {
+        self.done(Ask::DropInChild).expect("a child");
+    }
+
     /// Drops the session.
     pub fn drop_session(&self) {
         self.done(Ask::DropSession).expect("a drop");

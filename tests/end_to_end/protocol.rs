@@ -432,6 +432,8 @@ pub enum Ask {
     Close,
     /// Drop the session and all buffers.
     DropSession,
+    /// Fork a child that tries to use what this process has, and then drops its copies of all of it.
+    DropInChild,
     /// Of a buffer, or by themselves.
     Fences(Fences),
     /// A driver that takes buffers.

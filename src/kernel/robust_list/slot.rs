@@ -4,7 +4,7 @@
 //! The two pages of a watched word.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 
 use nix::errno::Errno;
 // Not nix's mmap, whose types changed with each of the versions that Android carries.
@@ -13,7 +13,7 @@ use nix::libc::{
 };
 use nix::libc::{PROT_READ, PROT_WRITE};
 
-use crate::{identity, page_size, KernelError};
+use crate::{identity, page_size, private_pages, KernelError};
 
 /// Two pages: a private one, then a shared one.
 #[derive(Debug, Clone, Copy)]
@@ -26,15 +26,7 @@ unsafe impl Sync for Slot {}
 
 impl Slot {
     pub(super) fn new() -> Result<Slot, KernelError> {
-        let slot = Slot(anonymous(page().saturating_mul(2))?);
-        // SAFETY: the first page of what was just mapped, which nothing uses yet.
-        let wiped = unsafe { libc::madvise(slot.0.as_ptr(), page(), libc::MADV_WIPEONFORK) };
-        if wiped != 0 {
-            let errno = Errno::last();
-            slot.unmap();
-            return Err(KernelError::new("wipe a page on fork", errno));
-        }
-        Ok(slot)
+        Ok(Slot(private_pages::map(page().saturating_mul(2), page())?))
     }
 
     pub(super) fn private(&self) -> *mut u8 {
@@ -87,16 +79,4 @@ impl Slot {
 /// The bytes of a page.
 pub(super) fn page() -> usize {
     usize::try_from(page_size()).unwrap_or(4096)
-}
-
-fn anonymous(bytes: usize) -> Result<NonNull<c_void>, KernelError> {
-    let flags = MAP_PRIVATE | MAP_ANONYMOUS;
-    let refuse = |errno| KernelError::new(format!("map {bytes} private bytes"), errno);
-    // SAFETY: without MAP_FIXED the kernel chooses an address range that nothing else uses.
-    let mapped =
-        unsafe { libc::mmap(ptr::null_mut(), bytes, PROT_READ | PROT_WRITE, flags, -1, 0) };
-    if mapped == MAP_FAILED {
-        return Err(refuse(Errno::last()));
-    }
-    NonNull::new(mapped).ok_or(refuse(Errno::EFAULT))
 }

@@ -229,6 +229,92 @@ fn sessions_that_share_a_region_pin_it_each_for_itself() {
 }
 
 #[test]
+fn a_forked_child_unpins_nothing_and_ends_no_session() {
+    let device = start_device();
+    let client = device.client(APP).with_session();
+    let plain = client.allocate_one(&Descriptor::region(4096));
+    let pool = client.create_pool(&Descriptor::region(4096).named("frame"), (2, 2, 0));
+    let (lease, _) = client.acquire_slot(pool, 0).leased();
+    for (heap, purge_all) in kinds() {
+        let handle = region(&client, &of_heap(4, heap), MIDDLE).handle;
+        fill(&client, handle, 0..4, 0x21);
+        purge(&client, Purge::Keep(handle, 0..2));
+        for _ in 0..3 {
+            client.drop_in_child();
+        }
+        purge_all(&client);
+        assert_eq!(look(&client, handle, 0..3), [kept(0x21), kept(0x21), GONE], "{heap}");
+        // What the parent lets go of goes.
+        purge(&client, Purge::LetGo);
+        purge_all(&client);
+        assert_eq!(look(&client, handle, 0..2), [GONE; 2], "{heap}");
+    }
+    assert_eq!(client.list().unwrap().iter().filter(|info| info.id == plain.info.id).count(), 1);
+    let (_, other) = client.acquire_slot(pool, 0).leased();
+    assert_eq!(
+        client.acquire_slot(pool, 0).leased_or_none(),
+        None,
+        "the first is held, and {other}"
+    );
+    client.release_slot(lease);
+    assert!(client.acquire_slot(pool, 0).leased_or_none().is_some());
+    device.assert_alive();
+}
+
+#[test]
+fn pins_end_with_their_session_and_take_no_others_away() {
+    let device = start_device();
+    let owner = device.client(APP).with_session();
+    let held = region(&owner, &purgeable(4), MIDDLE);
+    // Ends its session, or gives the region up by its id.
+    let ends: [fn(&Client, &Held); 2] =
+        [|client, _| client.close(), |client, held| client.free(&[held.info.id]).unwrap()];
+    for end in ends {
+        fill(&owner, held.handle, 0..4, 0x21);
+        let acquire = |uid| {
+            let client = device.client(uid).with_session();
+            let shared = client.acquire(owner.share(held.handle, uid)).unwrap();
+            purge(&client, Purge::Region(shared.handle, MIDDLE));
+            purge(&client, Purge::Keep(shared.handle, 0..4));
+            (client, shared)
+        };
+        let (gone, shared) = acquire(OTHER_APP);
+        assert_eq!(trim(&owner), 0, "all of it is pinned");
+        end(&gone, &shared);
+        device.await_true("its pins are gone", || (trim(&owner) > 0).then_some(()));
+        let refusal = gone.fails(Ask::Purge(Purge::Look(shared.handle, 0..1)));
+        assert!(refusal.contains("is pinned any more"), "{refusal}");
+        fill(&owner, held.handle, 0..4, 0x42);
+        // By the number that was the other's.
+        let (next, shared) = acquire(THIRD_APP);
+        purge(&gone, Purge::LetGo);
+        assert_eq!(trim(&owner), 0, "all of it is pinned again");
+        assert_eq!(look(&next, shared.handle, 0..4), [kept(0x42); 4]);
+        next.close();
+        device.await_true("its pins are gone", || (trim(&owner) > 0).then_some(()));
+    }
+}
+
+#[test]
+fn pins_stay_where_a_buffer_is_not_given_up_after_all() {
+    let device = start_device();
+    let owner = device.client(APP).with_session();
+    let held = region(&owner, &purgeable(4), MIDDLE);
+    let other = device.client(OTHER_APP).with_session();
+    let shared = other.acquire(owner.share(held.handle, OTHER_APP)).unwrap();
+    purge(&other, Purge::Region(shared.handle, MIDDLE));
+    fill(&other, shared.handle, 0..4, 0x21);
+    purge(&other, Purge::Keep(shared.handle, 0..2));
+    let refusal = other.free(&[shared.info.id, i64::MAX]).unwrap_err();
+    assert_eq!(refusal.code, code::NOT_FOUND, "{}", refusal.message);
+    assert_eq!(trim(&owner), 2 * CHUNK as usize);
+    assert_eq!(look(&other, shared.handle, 0..3), [kept(0x21), kept(0x21), GONE]);
+    purge(&other, Purge::LetGo);
+    // To look at the one that was gone took memory, too.
+    assert_eq!(trim(&owner), 3 * CHUNK as usize);
+}
+
+#[test]
 fn a_chunk_is_unpinned_with_the_priority_that_its_pin_was_given() {
     let (_device, client) = start();
     let handle = region(&client, &purgeable(4), MIDDLE).handle;

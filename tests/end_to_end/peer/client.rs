@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
 use berth_client::{
-    Access, Allocator, Buffer, Error, ForeignMemory, PressureLevel, RefusalCode, Session,
-    SessionEvents, SessionOptions, SharePermit, Token,
+    Access, Allocator, Buffer, BufferRequest, Error, ForeignMemory, PressureLevel, RefusalCode,
+    Session, SessionEvents, SessionOptions, SharePermit, Token,
 };
 use berth_end_to_end::pools::AskPool;
 use berth_end_to_end::protocol::{
@@ -26,6 +26,7 @@ use berth_kernel::thread_priority::lower_priority_of_this_thread;
 
 use crate::crowd::Crowd;
 use crate::drivers::Drivers;
+use crate::fork::do_in_child;
 use crate::hold::Holder;
 use crate::memory::Memory;
 use crate::payload::Payloads;
@@ -361,6 +362,14 @@ impl Client {
                 self.session = None;
                 Answer::Done
             }
+            Ask::DropInChild => {
+                do_in_child(|| {
+                    self.check_that_all_is_refused()?;
+                    drop(std::mem::take(self));
+                    Ok(())
+                })?;
+                Answer::Done
+            }
             Ask::Fences(ask) => self.drivers.fences(ask, &self.buffers)?,
             Ask::Vgem(ask) => self.drivers.vgem(ask, &self.buffers)?,
             Ask::SwSync(ask) => self.drivers.sw_sync(ask)?,
@@ -462,6 +471,21 @@ impl Client {
             self.allocator = Some(Allocator::connect_within(FINDING)?);
         }
         self.allocator.as_ref().context("no allocator")
+    }
+
+    /// In a child that was forked.
+    fn check_that_all_is_refused(&self) -> Result<()> {
+        let session = self.session()?;
+        let refusals = [
+            self.allocator.as_ref().context("no allocator")?.stats().err(),
+            session.stats().err(),
+            session.allocate_one(&BufferRequest::region(4096)).err(),
+            session.close().err(),
+        ];
+        let refused = refusals.iter().all(|error| matches!(error, Some(Error::Forked)));
+        ensure!(refused, "{refusals:?}");
+        self.pools.check_that_all_is_refused()?;
+        self.purging.check_that_all_is_refused()
     }
 
     fn session(&self) -> Result<Session> {

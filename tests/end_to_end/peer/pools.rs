@@ -12,7 +12,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 use berth_client::{
     Access, Buffer, Crop, Error, Filled, Lease, Metadata, Pool, PoolFault, PoolHalt, PoolOptions,
     Queue, Session, SharePermit, Token,
@@ -62,6 +62,15 @@ impl Held {
 }
 
 impl Pools {
+    /// In a child that was forked.
+    pub fn check_that_all_is_refused(&self) -> Result<()> {
+        for pool in self.pools.values() {
+            let acquired = pool.try_acquire().map(drop);
+            ensure!(matches!(acquired, Err(Error::Forked)), "{acquired:?}");
+        }
+        Ok(())
+    }
+
     /// Does what is asked.
     pub fn answer(&mut self, session: &Session, ask: AskPool) -> Result<Answer> {
         Ok(match ask {

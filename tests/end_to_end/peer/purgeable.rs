@@ -13,9 +13,10 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 use berth_client::{
-    Buffer, CacheOptions, Contents, Pinned, Priority, PurgeableCache, PurgeableRegion, Session,
+    Buffer, CacheOptions, Contents, Error, Pinned, Priority, PurgeableCache, PurgeableRegion,
+    Session,
 };
 use berth_end_to_end::chance::Chance;
 use berth_end_to_end::protocol::{Answer, Cached, Handle, Purge, Seen};
@@ -64,6 +65,20 @@ impl Purging {
             ..CacheOptions::default()
         };
         self.cache = Some(Cache::new(session, options)?);
+        Ok(())
+    }
+
+    /// In a child that was forked.
+    pub fn check_that_all_is_refused(&self) -> Result<()> {
+        for region in self.regions.values() {
+            let pinned = region.pin(0..1);
+            ensure!(matches!(pinned, Err(Error::Forked)), "{pinned:?}");
+        }
+        for pinned in &self.kept {
+            pinned.discard();
+            let read = pinned.read(0, &mut [0]);
+            ensure!(matches!(read, Err(Error::Forked)), "{read:?}");
+        }
         Ok(())
     }
 
