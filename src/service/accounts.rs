@@ -30,13 +30,14 @@ pub struct Limits {
     pub session_tokens: u64,
     /// Bytes of one uid.
     pub uid_bytes: u64,
-    /// Buffers of one uid.
+    /// Buffers of one uid, acquired ones included.
     pub uid_buffers: u64,
     /// Sessions of one uid.
     pub uid_sessions: u64,
     /// Bytes of the service.
     pub service_bytes: u64,
-    /// Descriptors that the service keeps of buffers: one each, two of those with two faces.
+    /// Descriptors that the service keeps of buffers: one each, two of those with two faces. No more
+    /// buffers than this are acquired, either.
     pub service_descriptors: u64,
     /// Sessions of the service.
     pub service_sessions: u64,
@@ -97,6 +98,9 @@ impl Limits {
 pub(crate) struct Used {
     pub(crate) bytes: u64,
     pub(crate) buffers: u64,
+    /// Buffers that were acquired, each as often as it was: others pay for their memory, whoever
+    /// acquired them for their places in the books.
+    pub(crate) taken: u64,
     pub(crate) descriptors: u64,
     pub(crate) sessions: u64,
 }
@@ -105,6 +109,7 @@ impl Used {
     fn add(&mut self, other: Used) {
         self.bytes = self.bytes.saturating_add(other.bytes);
         self.buffers = self.buffers.saturating_add(other.buffers);
+        self.taken = self.taken.saturating_add(other.taken);
         self.descriptors = self.descriptors.saturating_add(other.descriptors);
         self.sessions = self.sessions.saturating_add(other.sessions);
     }
@@ -113,8 +118,15 @@ impl Used {
         debug_assert!(self.bytes >= other.bytes && self.buffers >= other.buffers);
         self.bytes = self.bytes.saturating_sub(other.bytes);
         self.buffers = self.buffers.saturating_sub(other.buffers);
+        self.taken = self.taken.saturating_sub(other.taken);
         self.descriptors = self.descriptors.saturating_sub(other.descriptors);
         self.sessions = self.sessions.saturating_sub(other.sessions);
+    }
+
+    /// Whether a uid stays within its limit with so many buffers more, allocated or acquired.
+    fn room_for(&self, uid: u32, buffers: u64, limit: u64) -> Result<(), Refusal> {
+        let used = self.buffers.saturating_add(self.taken);
+        within(Scope::Uid(uid), "buffers", used, buffers, limit).map_err(Refusal::TooManyBuffers)
     }
 }
 
@@ -223,18 +235,29 @@ impl Accounts {
         count: u64,
     ) -> Result<Charge, Refusal> {
         let descriptors = descriptors_each.saturating_mul(count);
-        let amount = Used { bytes, buffers: count, descriptors, sessions: 0 };
+        let amount = Used { bytes, buffers: count, descriptors, ..Used::default() };
         let (limits, own_limits) = (&self.limits, self.limits_of(uid));
         self.book(uid, amount, |service, own| {
             let limit = limits.service_descriptors;
             within(Scope::Service, "descriptors", service.descriptors, descriptors, limit)
                 .map_err(Refusal::TooManyFds)?;
-            within(Scope::Uid(uid), "buffers", own.buffers, count, own_limits.buffers)
-                .map_err(Refusal::TooManyBuffers)?;
+            own.room_for(uid, count, own_limits.buffers)?;
             within(Scope::Uid(uid), "bytes", own.bytes, bytes, own_limits.bytes)
                 .map_err(Refusal::OverQuota)?;
             within(Scope::Service, "bytes", service.bytes, bytes, limits.service_bytes)
                 .map_err(Refusal::OverQuota)
+        })
+    }
+
+    /// Books for a uid that a session of its takes part in a buffer, once: it counts as a buffer, and
+    /// costs nothing else.
+    pub(crate) fn admit_taking(self: &Arc<Self>, uid: u32) -> Result<Charge, Refusal> {
+        let amount = Used { taken: 1, ..Used::default() };
+        let (limit, own_limit) = (self.limits.service_descriptors, self.limits_of(uid).buffers);
+        self.book(uid, amount, |service, own| {
+            own.room_for(uid, 1, own_limit)?;
+            within(Scope::Service, "acquired buffers", service.taken, 1, limit)
+                .map_err(Refusal::TooManyBuffers)
         })
     }
 
@@ -353,7 +376,7 @@ impl Charge {
 
     /// Splits the booking of one buffer off, of so many bytes and descriptors.
     fn split_buffer(&mut self, bytes: u64, descriptors: u64) -> Charge {
-        let amount = Used { bytes, buffers: 1, descriptors, sessions: 0 };
+        let amount = Used { bytes, buffers: 1, descriptors, ..Used::default() };
         self.amount.subtract(amount);
         let (accounts, hold) = (self.accounts.clone(), self.hold.clone());
         Charge { accounts, uid: self.uid, amount, lingers: self.lingers, hold }
@@ -437,6 +460,38 @@ mod tests {
     }
 
     #[test]
+    fn what_is_acquired_counts_with_what_is_owned_and_costs_nothing_else() {
+        let accounts = accounts();
+        let _own = accounts.admit(1, 10, 1, 7).unwrap();
+        let taken: Vec<_> = (0..3).map(|_| accounts.admit_taking(1).unwrap()).collect();
+        for refusal in
+            [accounts.admit_taking(1).unwrap_err(), accounts.admit(1, 1, 1, 1).unwrap_err()]
+        {
+            assert_eq!(refusal.code(), AllocatorError::TOO_MANY_BUFFERS);
+            let said = "uid 1 uses 10 buffers of at most 10; 1 more were asked for";
+            assert!(refusal.to_string().contains(said), "{refusal}");
+        }
+        let Used { bytes, buffers, descriptors, taken: acquired, .. } = accounts.live();
+        assert_eq!((bytes, buffers, descriptors, acquired), (70, 7, 7, 3));
+        drop(taken);
+        accounts.admit(1, 10, 1, 3).unwrap();
+    }
+
+    #[test]
+    fn all_uids_together_acquire_no_more_than_there_could_be_buffers() {
+        let accounts = accounts();
+        let taken: Vec<_> = (0..12).map(|at| accounts.admit_taking(at % 3).unwrap()).collect();
+        let refusal = accounts.admit_taking(4).unwrap_err();
+        assert_eq!(refusal.code(), AllocatorError::TOO_MANY_BUFFERS);
+        let said = "the service uses 12 acquired buffers of at most 12; 1 more";
+        assert!(refusal.to_string().contains(said), "{refusal}");
+        // What is allocated has room of its own.
+        accounts.admit(4, 1, 1, 10).unwrap();
+        drop(taken);
+        assert_eq!(accounts.service(), Used::default());
+    }
+
+    #[test]
     fn refused_then_freed_then_admitted() {
         let accounts = accounts();
         let first = accounts.admit(1, 60, 1, 1).unwrap();
@@ -495,7 +550,7 @@ mod tests {
         let mut rest = accounts.admit(1, 30, 2, 3).unwrap();
         let one = rest.split_buffer(30, 2);
         drop(rest);
-        let expected = Used { bytes: 30, buffers: 1, descriptors: 2, sessions: 0 };
+        let expected = Used { bytes: 30, buffers: 1, descriptors: 2, ..Used::default() };
         assert_eq!(accounts.service(), expected);
         drop(one);
         assert_eq!(accounts.service(), Used::default());
@@ -542,21 +597,23 @@ mod tests {
     proptest! {
         #[test]
         fn no_sequence_passes_a_limit_or_loses_a_byte(
-            steps in proptest::collection::vec((0u32..3, 0u64..80, 0u64..5, any::<bool>()), 1..60)
+            steps in proptest::collection::vec((0u32..3, 0u64..80, 0u64..5, 0..4u8), 1..60)
         ) {
             let accounts = accounts();
             let mut held = Vec::new();
-            for (uid, bytes, count, release) in steps {
-                if release && !held.is_empty() {
-                    held.remove(0);
-                } else if let Ok(charge) = accounts.admit(uid, bytes, 1, count) {
-                    held.push(charge);
+            for (uid, bytes, count, what) in steps {
+                match what {
+                    0 if !held.is_empty() => drop(held.remove(0)),
+                    1 => held.extend(accounts.admit_taking(uid)),
+                    _ => held.extend(accounts.admit(uid, bytes, 1, count)),
                 }
                 let service = accounts.service();
-                prop_assert!(service.bytes <= 150 && service.buffers <= 12);
-                prop_assert_eq!(held.iter().map(|charge| charge.amount.bytes).sum::<u64>(), service.bytes);
+                prop_assert!(service.bytes <= 150 && service.buffers <= 12 && service.taken <= 12);
+                let mut sum = Used::default();
+                held.iter().for_each(|charge| sum.add(charge.amount));
+                prop_assert_eq!(sum, service);
                 for (_, used) in accounts.uids() {
-                    prop_assert!(used.bytes <= 100 && used.buffers <= 10);
+                    prop_assert!(used.bytes <= 100 && used.buffers + used.taken <= 10);
                 }
             }
             drop(held);

@@ -168,6 +168,11 @@ impl Service {
         self.admitted_or_settled(uid, || self.accounts.admit(uid, bytes, descriptors, count))
     }
 
+    /// Books for a uid that a session of its takes part in a buffer.
+    pub(crate) fn admit_taking(&self, uid: u32) -> Result<Charge, Refusal> {
+        self.admitted_or_settled(uid, || self.accounts.admit_taking(uid))
+    }
+
     /// Admits; before it refuses, what was given up and is gone by now is given back.
     pub(crate) fn admitted_or_settled<T>(
         &self,

@@ -4,6 +4,8 @@
 //! One piece of memory that the service gave: its descriptor, its identity, who pays for it and who
 //! else takes part in it.
 
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -12,7 +14,7 @@ use berth_kernel::dma_buf::kernel_name;
 use berth_kernel::identity::Identity;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::Access::Access;
 
-use crate::accounts::Charge;
+use crate::accounts::{within, Charge};
 use crate::heap::Heap;
 use crate::heap_memory::{cannot_seal_purgeable, HeapMemory, Opened};
 use crate::heaps::Choice;
@@ -20,10 +22,14 @@ use crate::lock::lock;
 use crate::purgeable::Purgeable;
 use crate::receipts::{Facts, Receipts};
 use crate::recycler::{Cleared, Dirty};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, Scope};
 use crate::request::Request;
 use crate::session::Role;
 use crate::trace::Counted;
+
+/// How often a buffer is acquired at a time, by all sessions together: when it is given up, all of
+/// them are gone through.
+pub(crate) const MAX_TAKERS: usize = 1024;
 
 /// A buffer of a session: the session's id and the buffer's in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,15 +71,27 @@ pub(crate) struct Memory {
 struct Sharing {
     /// The owner gave the memory up: nobody new may take part.
     ended: bool,
-    takers: Vec<Taker>,
+    /// By the buffer's id with the taker, which no other has.
+    takers: BTreeMap<i64, Taker>,
 }
 
 /// A session that takes part.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Taker {
-    place: Place,
+    session: i64,
     /// The public half of the token that let it in.
     token: u64,
+    /// For its place here.
+    _charge: Charge,
+}
+
+/// The sessions that take part in some memory.
+#[derive(Debug, Default)]
+pub(crate) struct TakenBy {
+    /// Some of them by id, each once.
+    pub(crate) some: Vec<i64>,
+    /// How many there are besides.
+    pub(crate) more: usize,
 }
 
 /// What a heap is asked for, for each buffer of a batch.
@@ -167,7 +185,7 @@ impl Memory {
         let choice = Choice { heap: &heap, fallback };
         let order = Order { request: &request, choice, bytes, now: Instant::now() };
         let mut memory = Memory::of(&order, charge, owner, held, identity);
-        memory.sharing = Mutex::new(Sharing { ended: !has_owner, takers: Vec::new() });
+        memory.sharing = Mutex::new(Sharing { ended: !has_owner, ..Sharing::default() });
         memory.sealed = AtomicBool::new(sealed);
         memory.restored = true;
         memory.recycled = recycled;
@@ -272,25 +290,28 @@ impl Memory {
         lock(&self.charge).uid()
     }
 
-    /// Notes that another session takes part, by a token; false if the owner has given the memory up.
-    pub(crate) fn join(&self, place: Place, token: u64) -> bool {
+    /// Whether it could be acquired once more.
+    pub(crate) fn check_room(&self) -> Result<(), Refusal> {
+        lock(&self.sharing).room_for_one()
+    }
+
+    /// Notes that another session takes part, by a token, and who pays for that. Refused if the owner
+    /// has given the memory up, as to everybody whose token opens nothing.
+    pub(crate) fn join(&self, place: Place, token: u64, charge: Charge) -> Result<(), Refusal> {
         let mut sharing = lock(&self.sharing);
-        if !sharing.ended {
-            sharing.takers.push(Taker { place, token });
+        if sharing.ended {
+            return Err(Refusal::BadToken);
         }
-        !sharing.ended
+        sharing.add(place, token, charge)
     }
 
     /// Notes that a session takes part that did before this service started, whatever the owner does.
-    /// False if it is there already.
-    pub(crate) fn rejoin(&self, place: Place, token: u64) -> bool {
+    /// Refused if it is there already.
+    pub(crate) fn rejoin(&self, place: Place, token: u64, charge: Charge) -> Result<(), Refusal> {
         let mut sharing = lock(&self.sharing);
-        if sharing.takers.iter().any(|taker| taker.place.buffer == place.buffer) {
-            return false;
-        }
-        sharing.takers.push(Taker { place, token });
+        sharing.add(place, token, charge)?;
         lock(&self.charge).revive();
-        true
+        Ok(())
     }
 
     /// Gives the memory to its owner, who comes late and pays from here on. Gives the charge of whoever
@@ -311,14 +332,20 @@ impl Memory {
 
     /// How many of those that take part came by a token.
     pub(crate) fn takers_by(&self, token: u64) -> usize {
-        lock(&self.sharing).takers.iter().filter(|taker| taker.token == token).count()
+        lock(&self.sharing).takers.values().filter(|taker| taker.token == token).count()
     }
 
     /// Notes that a session takes part no longer.
     pub(crate) fn leave(&self, place: Place) {
         let mut sharing = lock(&self.sharing);
-        sharing.takers.retain(|taker| taker.place != place);
+        let gone = match sharing.takers.entry(place.buffer) {
+            Entry::Occupied(taker) if taker.get().session == place.session => Some(taker.remove()),
+            _ => None,
+        };
         self.give_up_if_over(&sharing);
+        drop(sharing);
+        // What it paid goes back after the lock.
+        drop(gone);
     }
 
     /// Notes that no session holds it any more, unless one has come back.
@@ -337,7 +364,9 @@ impl Memory {
     pub(crate) fn end_sharing(&self) -> Vec<Place> {
         let mut sharing = lock(&self.sharing);
         sharing.ended = true;
-        sharing.takers.iter().map(|taker| taker.place).collect()
+        let place =
+            |(buffer, taker): (&i64, &Taker)| Place { session: taker.session, buffer: *buffer };
+        sharing.takers.iter().map(place).collect()
     }
 
     /// Whether the owner gave it up; sessions that take part may hold it still.
@@ -345,13 +374,34 @@ impl Memory {
         lock(&self.sharing).ended
     }
 
-    /// How many other sessions take part.
+    /// How often it is acquired.
     pub(crate) fn takers(&self) -> usize {
         lock(&self.sharing).takers.len()
     }
 
-    /// Which sessions they are; one that acquired it twice is named twice.
-    pub(crate) fn taken_by(&self) -> Vec<i64> {
-        lock(&self.sharing).takers.iter().map(|taker| taker.place.session).collect()
+    /// Which sessions those are, at most so many of them by name.
+    pub(crate) fn taken_by(&self, most: usize) -> TakenBy {
+        let sessions: BTreeSet<i64> =
+            lock(&self.sharing).takers.values().map(|taker| taker.session).collect();
+        let more = sessions.len().saturating_sub(most);
+        TakenBy { some: sessions.into_iter().take(most).collect(), more }
+    }
+}
+
+impl Sharing {
+    fn room_for_one(&self) -> Result<(), Refusal> {
+        let (used, limit) = (self.takers.len() as u64, MAX_TAKERS as u64);
+        within(Scope::Buffer, "acquisitions", used, 1, limit).map_err(Refusal::TooManyBuffers)
+    }
+
+    fn add(&mut self, place: Place, token: u64, charge: Charge) -> Result<(), Refusal> {
+        self.room_for_one()?;
+        match self.takers.entry(place.buffer) {
+            Entry::Occupied(_) => Err(Refusal::AlreadyAttached(format!("buffer {}", place.buffer))),
+            Entry::Vacant(free) => {
+                free.insert(Taker { session: place.session, token, _charge: charge });
+                Ok(())
+            }
+        }
     }
 }

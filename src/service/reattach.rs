@@ -83,7 +83,7 @@ impl Service {
     ) -> Result<Arc<Memory>, Refusal> {
         let room = session.reserve(1, claim.bytes)?;
         let charge = self.admit_again(session.uid, claim)?;
-        let mut presented = Presented { former: Some(former), charge: Some(charge) };
+        let mut presented = Presented { former: Some(former), charge: Some(charge), taking: None };
         let back = self.restored.known().own(mark, claim.owner, &mut presented)?;
         drop(presented);
         self.strike_out(back.void.as_ref());
@@ -109,8 +109,9 @@ impl Service {
         taken: Taken,
     ) -> Result<(), Refusal> {
         session.check_room()?;
+        let taking = Some(self.admit_taking(session.uid)?);
         let place = Place { session: session.id, buffer: claim.id };
-        let mut presented = Presented { former, charge: None };
+        let mut presented = Presented { former, charge: None, taking };
         let back = self.find_or_present(session.uid, claim, mark, place, taken, &mut presented)?;
         drop(presented);
         self.strike_out(back.void.as_ref());

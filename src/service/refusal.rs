@@ -20,6 +20,8 @@ pub(crate) enum Scope {
     Service,
     /// One pool.
     Pool,
+    /// One buffer.
+    Buffer,
 }
 
 impl std::fmt::Display for Scope {
@@ -29,6 +31,7 @@ impl std::fmt::Display for Scope {
             Scope::Uid(uid) => write!(f, "uid {uid}"),
             Scope::Service => write!(f, "the service"),
             Scope::Pool => write!(f, "the pool"),
+            Scope::Buffer => write!(f, "the buffer"),
         }
     }
 }

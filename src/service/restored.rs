@@ -55,6 +55,8 @@ pub(crate) struct Back {
 pub(crate) struct Presented {
     pub(crate) former: Option<Former>,
     pub(crate) charge: Option<Charge>,
+    /// What a session pays that takes part.
+    pub(crate) taking: Option<Charge>,
 }
 
 impl Presented {
@@ -118,10 +120,10 @@ impl Known {
                 Back { memory, new: true, void }
             }
         };
-        match back.memory.rejoin(place, taken.token) {
-            true => Ok(Some(back)),
-            false => Err(Refusal::AlreadyAttached(format!("buffer {}", place.buffer))),
-        }
+        let nothing = || Refusal::Internal(format!("nobody pays for buffer {}", place.buffer));
+        let charge = presented.taking.take().ok_or_else(nothing)?;
+        back.memory.rejoin(place, taken.token, charge)?;
+        Ok(Some(back))
     }
 
     /// Memory by the id with its owner.

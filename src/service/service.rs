@@ -324,17 +324,20 @@ impl Service {
         caller_uid: u32,
         token: &[u8; 16],
     ) -> Result<(i64, Holding), Refusal> {
-        // A session that is full or closed does not use the token up, nor do too many that pin.
+        // A session that is full or closed does not use the token up, nor does a uid that is, nor do
+        // too many that take part, or pin.
         session.check_room()?;
+        let charge = self.admit_taking(session.uid)?;
         let place = Place { session: session.id, buffer: self.new_id() };
         let (memory, taken) = self.tokens.peek(token, caller_uid)?;
+        memory.check_room()?;
         if let (Some(region), false) = (memory.purgeable(), taken.reads_only) {
             region.seat(place).ok_or(Refusal::TooManyPinners)?;
         }
         let redeemed = self.tokens.redeem(token, caller_uid);
-        if redeemed.is_err() || !memory.join(place, taken.token) {
+        if let Err(refusal) = redeemed.and_then(|_| memory.join(place, taken.token, charge)) {
             self.leave(&memory, place);
-            return Err(Refusal::BadToken);
+            return Err(refusal);
         }
         // What is sealed is read by all.
         let taken = Taken { reads_only: taken.reads_only || memory.is_sealed(), ..taken };
@@ -468,8 +471,10 @@ impl Drop for Service {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accounts::Used;
     use crate::heap_class::HeapClass;
     use crate::heaps;
+    use crate::memory::MAX_TAKERS;
     use crate::testing::{self, region, service};
     use std::time::Duration;
     use std::time::Instant;
@@ -601,6 +606,88 @@ mod tests {
         service.free(&taker, &[taken]).unwrap();
         assert_eq!(service.accounts.live().buffers, 0);
         assert_eq!(service.tokens.usable(), 0);
+    }
+
+    /// A permit that nothing else limits.
+    fn permit_for_all() -> Permit {
+        Permit { uses: 1 << 20, ..permit() }
+    }
+
+    /// What a uid is charged.
+    fn used_by(service: &Service, uid: u32) -> Used {
+        let uids = service.accounts.uids();
+        uids.into_iter().find(|(each, _)| *each == uid).map_or_else(Used::default, |(_, used)| used)
+    }
+
+    #[test]
+    fn whoever_acquires_is_charged_each_time_in_whatever_session_and_the_owner_is_not() {
+        const TAKER: u32 = 10_002;
+        let limits = Limits { uid_buffers: 8, session_buffers: 6, ..testing::limits() };
+        let service = Service::with_limits(limits).unwrap();
+        let owner = session(&service);
+        let id = allocate(&service, &owner, 4096, 1)[0];
+        let token = service.share(&owner, id, permit_for_all()).unwrap();
+        let takers = [(); 2].map(|()| testing::session(&service, TAKER));
+        allocate(&service, &takers[0], 4096, 1);
+        let take = |of: usize| service.acquire(&takers[of], TAKER, &token).map(|(id, _)| id);
+        let taken: Vec<i64> = (0..7).map(|round| take(round % 2).unwrap()).collect();
+        let refusal = take(1).unwrap_err();
+        assert_eq!(refusal.code(), AllocatorError::TOO_MANY_BUFFERS);
+        let said = "uid 10002 uses 8 buffers of at most 8; 1 more were asked for";
+        assert!(refusal.to_string().contains(said), "{refusal}");
+        let refusal = service.allocate(&takers[1], &region(1), 1).map(drop).unwrap_err();
+        assert_eq!(refusal.code(), AllocatorError::TOO_MANY_BUFFERS, "{refusal}");
+        let owners = used_by(&service, 10_001);
+        assert_eq!((owners.buffers, owners.taken), (1, 0));
+        // Room that is made in one session is room in the other.
+        service.free(&takers[0], &[taken[0]]).unwrap();
+        take(1).unwrap();
+        service.end_session(takers[1].id, Cause::Died);
+        let left = used_by(&service, TAKER);
+        assert_eq!((left.buffers, left.taken), (1, 3));
+        service.end_session(takers[0].id, Cause::Closed);
+        assert_eq!(used_by(&service, TAKER).taken, 0);
+    }
+
+    #[test]
+    fn a_refused_acquire_uses_no_token_up_and_leaves_nothing_in_the_books() {
+        let limits = Limits { uid_buffers: 1, ..testing::limits() };
+        let service = Service::with_limits(limits).unwrap();
+        let (owner, taker) = (session(&service), testing::session(&service, 10_002));
+        let id = allocate(&service, &owner, 4096, 1)[0];
+        let token = service.share(&owner, id, Permit { uses: 1, ..permit() }).unwrap();
+        let own = allocate(&service, &taker, 4096, 1);
+        let refusal = service.acquire(&taker, 10_002, &token).map(drop).unwrap_err();
+        assert_eq!(refusal.code(), AllocatorError::TOO_MANY_BUFFERS);
+        service.free(&taker, &own).unwrap();
+        let (taken, _) = service.acquire(&taker, 10_002, &token).unwrap();
+        service.free(&taker, &[taken]).unwrap();
+        let refusal = service.acquire(&taker, 10_002, &token).map(drop);
+        assert_eq!(refusal, Err(Refusal::BadToken));
+        let used = used_by(&service, 10_002);
+        assert_eq!((used.buffers, used.taken), (0, 0));
+    }
+
+    #[test]
+    fn a_buffer_is_acquired_so_often_at_most_and_again_when_one_let_go() {
+        let limits = Limits { session_buffers: 1 << 20, uid_buffers: 1 << 20, ..testing::limits() };
+        let service = Service::with_limits(limits).unwrap();
+        let (owner, taker) = (session(&service), testing::session(&service, 10_002));
+        let id = allocate(&service, &owner, 4096, 1)[0];
+        let token = service.share(&owner, id, permit_for_all()).unwrap();
+        let take = || service.acquire(&taker, 10_002, &token).map(|(id, _)| id);
+        let taken: Vec<i64> = (0..MAX_TAKERS).map(|_| take().unwrap()).collect();
+        let refusal = take().unwrap_err();
+        assert_eq!(refusal.code(), AllocatorError::TOO_MANY_BUFFERS);
+        let said = "the buffer uses 1024 acquisitions of at most 1024; 1 more were asked for";
+        assert!(refusal.to_string().contains(said), "{refusal}");
+        assert_eq!(used_by(&service, 10_002).taken, MAX_TAKERS as u64);
+        service.free(&taker, &taken[500..501]).unwrap();
+        take().unwrap();
+        // The owner's end finds all of them, and each leaves by itself.
+        service.free(&owner, &[id]).unwrap();
+        service.end_session(taker.id, Cause::Died);
+        assert_eq!((service.accounts.live().buffers, service.accounts.live().taken), (0, 0));
     }
 
     #[test]

@@ -605,6 +605,9 @@ pub enum Crowd {
     Scramble(Descriptor, usize, usize),
     /// Give out tokens for one buffer until that is refused: how many were given out?
     Tokens,
+    /// In as many sessions acquire what a session of the same uid shares with it, again and again until
+    /// that is refused for a limit: how often was it acquired?
+    Acquisitions(usize),
     /// In as many threads allocate, list, free and try wrong tokens, from now on and without end.
     Busy(Descriptor, usize),
     /// Open a session whose callback never returns, and take part in so many buffers that are then

@@ -37,11 +37,13 @@ Keys of the JSON; later versions only add some. Sizes are bytes, ages millisecon
                held_up (threads that wait for a client to read)
   pressure     source of what is known beside MemAvailable (\"trigger\" with window_ms, \"readings\", or
                \"available\" if there is none), changes: [level, age_ms], the latest first
-  uids         [uid, sessions, buffers, bytes, descriptors (of the service)], the largest first
+  uids         [uid, sessions, buffers, acquired (others pay for them), bytes, descriptors (of the
+               service)], the largest first
   sessions     [id, name, uid, pid, age_ms, owned, acquired, bytes, buffers]
   buffers      of a session, or of all: [id, name, kind, heap, bytes, device, inode, sealed, age_ms,
-               role, pool (or 0), charged_uid, takers, taken_by (their sessions), tokens]; of all
-               with session, session_name, uid, pid
+               role, pool (or 0), charged_uid, takers (how often it is acquired), taken_by (the
+               sessions that did, at most 32; none with the role \"taker\") and taken_by_more (how
+               many besides), tokens]; of all with session, session_name, uid, pid
 ";
 
 /// What a dump shows, and how.

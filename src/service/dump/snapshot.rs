@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::accounts::Used;
 use crate::heap::Heap;
 use crate::latency::Quantiles;
-use crate::memory::Memory;
+use crate::memory::{Memory, TakenBy};
 use crate::notices;
 use crate::pools::PoolView;
 use crate::pressure::{Level, Source};
@@ -27,6 +27,9 @@ use crate::tokens::Tokens;
 
 /// How many buffers are copied under one lock of their session.
 pub(super) const PIECE: usize = 128;
+
+/// How many sessions are named that take part in a buffer.
+pub(super) const NAMED_TAKERS: usize = 32;
 
 /// Everything but sessions and buffers.
 #[derive(Debug)]
@@ -112,7 +115,7 @@ pub(super) struct ShownLingering {
     pub(super) charged_uid: u32,
     pub(super) device: u64,
     pub(super) inode: u64,
-    /// Sessions that hold it; others do by descriptors and mappings.
+    /// How often sessions acquired it and hold it; others do by descriptors and mappings.
     pub(super) takers: usize,
 }
 
@@ -175,6 +178,8 @@ pub(super) struct ShownUid {
     pub(super) uid: u32,
     pub(super) sessions: u64,
     pub(super) buffers: u64,
+    /// Buffers that its sessions acquired, which others pay for.
+    pub(super) acquired: u64,
     pub(super) bytes: u64,
     /// Of the service, kept for its buffers.
     pub(super) descriptors: u64,
@@ -208,9 +213,13 @@ pub(super) struct ShownBuffer {
     /// Of whose slots it is one; 0 of any other buffer.
     pub(super) pool: i64,
     pub(super) charged_uid: u32,
+    /// How often it is acquired.
     pub(super) takers: usize,
-    /// The sessions among them.
+    /// The sessions that acquired it, with the owner's entry only and no more than [`NAMED_TAKERS`]; of
+    /// a slot those of the other participants.
     pub(super) taken_by: Vec<i64>,
+    /// How many sessions those are not.
+    pub(super) taken_by_more: usize,
     pub(super) tokens: usize,
 }
 
@@ -241,10 +250,11 @@ impl Overview {
             .uids()
             .into_iter()
             .filter(|(each, _)| uid.map_or(true, |uid| uid == *each))
-            .map(|(uid, Used { sessions, buffers, bytes, descriptors })| ShownUid {
+            .map(|(uid, Used { sessions, buffers, taken, bytes, descriptors })| ShownUid {
                 uid,
                 sessions,
                 buffers,
+                acquired: taken,
                 bytes,
                 descriptors,
             })
@@ -466,7 +476,11 @@ impl View {
 
 impl ShownBuffer {
     fn of(id: i64, memory: &Memory, role: &Role, tokens: &Tokens) -> ShownBuffer {
-        let taken_by = memory.taken_by();
+        // Once, or what is shown would grow with the square of what is in the books.
+        let taken_by = match role {
+            Role::Owner(_) => memory.taken_by(NAMED_TAKERS),
+            Role::Taker(_) => TakenBy::default(),
+        };
         ShownBuffer {
             id,
             name: memory.request.name.clone(),
@@ -484,8 +498,9 @@ impl ShownBuffer {
             role: if matches!(role, Role::Owner(_)) { "owner" } else { "taker" },
             pool: 0,
             charged_uid: memory.uid(),
-            takers: taken_by.len(),
-            taken_by,
+            takers: memory.takers(),
+            taken_by: taken_by.some,
+            taken_by_more: taken_by.more,
             tokens: match role {
                 Role::Owner(given) if !given.is_empty() => {
                     let mut usable = given.clone();

@@ -13,7 +13,7 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     BufferShape::BufferShape, PoolOptions::PoolOptions, SessionConfig::SessionConfig,
 };
 
-use super::snapshot::PIECE;
+use super::snapshot::{NAMED_TAKERS, PIECE};
 use crate::accounts::Limits;
 use crate::reaper::Cause;
 use crate::service::Service;
@@ -270,7 +270,9 @@ fn memory_counts_once_in_its_heap_whoever_holds_it() {
     assert_eq!(used(), 4096);
     let shown = &json(&service, &["--buffers", "--uid=10001"])["buffers"][0];
     assert_eq!((&shown["takers"], &shown["tokens"]), (&2.into(), &1.into()));
-    assert_eq!(shown["taken_by"], serde_json::json!([taker.id, taker.id]));
+    assert_eq!((&shown["taken_by"], &shown["taken_by_more"]), (&vec![taker.id].into(), &0.into()));
+    let uids = &json(&service, &["--uid=10002"])["uids"];
+    assert_eq!((&uids[0]["buffers"], &uids[0]["acquired"]), (&0.into(), &2.into()));
     service.free(&owner, &[id]).unwrap();
     assert_eq!(used(), 4096, "two takers hold it");
     service.end_session(taker.id, Cause::Closed);
@@ -332,6 +334,38 @@ fn the_slots_of_pools_are_shown_with_their_pool_and_counted_in_their_heap() {
     }
     service.end_session(owner.id, Cause::Closed);
     assert_eq!(json(&service, &["--buffers"])["buffers"].as_array().map(Vec::len), Some(0));
+}
+
+#[test]
+fn who_acquired_a_buffer_is_said_once_and_of_many_some_are_named() {
+    let service = service();
+    let owner = session(&service, UID, "owner");
+    let id = regions(&service, &owner, 1)[0];
+    let lifetime = Duration::from_secs(60);
+    let access = Access::READ_WRITE;
+    let permit = Permit { recipient_uid: OTHER_UID, uses: 1000, lifetime, access };
+    let token = service.share(&owner, id, permit).unwrap();
+    let takers: Vec<_> =
+        (0..NAMED_TAKERS + 3).map(|_| session(&service, OTHER_UID, "taker")).collect();
+    for taker in takers.iter().chain(&takers) {
+        service.acquire(taker, OTHER_UID, &token).unwrap();
+    }
+    let json = json(&service, &["--buffers"]);
+    let (owners, others): (Vec<&Value>, Vec<&Value>) =
+        json["buffers"].as_array().unwrap().iter().partition(|shown| shown["role"] == "owner");
+    let [shown] = owners[..] else { panic!("{json}") };
+    let named: Vec<i64> = takers.iter().map(|taker| taker.id).take(NAMED_TAKERS).collect();
+    assert_eq!((&shown["taken_by"], &shown["taken_by_more"]), (&named.into(), &3.into()));
+    assert_eq!(shown["takers"], 2 * takers.len());
+    assert_eq!(others.len(), 2 * takers.len());
+    for shown in others {
+        assert_eq!(
+            (&shown["taken_by"], &shown["taken_by_more"]),
+            (&Value::Array(vec![]), &0.into())
+        );
+        assert_eq!(shown["takers"], 2 * takers.len());
+    }
+    assert!(super::HELP.contains(&format!("at most {NAMED_TAKERS}")));
 }
 
 #[test]

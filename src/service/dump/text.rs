@@ -172,14 +172,14 @@ fn write_overview(overview: &Overview, writer: &mut dyn Write) -> io::Result<()>
     for memory in &overview.lingering {
         write_lingering(memory, writer)?;
     }
-    for ShownUid { uid, sessions, buffers, bytes, descriptors } in
+    for ShownUid { uid, sessions, buffers, acquired, bytes, descriptors } in
         overview.uids.iter().take(TOP_OWNERS)
     {
         let size = Size(*bytes);
         writeln!(
             writer,
-            "  uid {uid}: sessions: {sessions}, buffers: {buffers}, memory: {size}, descriptors: \
-             {descriptors}"
+            "  uid {uid}: sessions: {sessions}, buffers: {buffers}, acquired: {acquired}, memory: \
+             {size}, descriptors: {descriptors}"
         )?;
     }
     match overview.uids.len().saturating_sub(TOP_OWNERS) {
@@ -242,7 +242,7 @@ fn write_lingering(memory: &ShownLingering, writer: &mut dyn Write) -> io::Resul
     writeln!(
         writer,
         "  still held: {size} of heap {heap}, inode {inode}, charged to uid {charged_uid}, acquired \
-         by {takers} sessions: {name}"
+         {takers} times: {name}"
     )
 }
 

@@ -410,6 +410,28 @@ fn a_uid_at_its_limit_is_refused_and_who_pays_for_another_is_charged_for_it() {
 }
 
 #[test]
+fn who_takes_part_again_is_charged_again_and_a_uid_at_its_limit_is_refused() {
+    let (before, ours, theirs) = shared(Access::READ_WRITE);
+    let tight = Limits { uid_buffers: 1, ..limits() };
+    let service = Service::following(before.receipts.next(), tight).unwrap();
+    let taken = || {
+        let uids = service.accounts.uids();
+        uids.iter().find(|(uid, _)| *uid == TAKER).map_or(0, |(_, used)| used.taken)
+    };
+    assert_eq!(present(&service, &session(&service, OWNER), ours.entry()), Ok(1));
+    let taker = session(&service, TAKER);
+    let own = service.allocate(&taker, &region("one", 1), 1).unwrap().0[0].id;
+    assert_eq!(code(present(&service, &taker, theirs.entry())), AllocatorError::TOO_MANY_BUFFERS);
+    assert_eq!(taken(), 0);
+    service.free(&taker, &[own]).unwrap();
+    assert_eq!(present(&service, &taker, theirs.entry()), Ok(0));
+    assert_eq!(taken(), 1);
+    assert_eq!(code(present(&service, &taker, theirs.entry())), AllocatorError::TOO_MANY_BUFFERS);
+    service.end_session(taker.id, Cause::Died);
+    assert_eq!(taken(), 0);
+}
+
+#[test]
 fn the_receipt_of_a_former_owner_of_the_memory_is_void() {
     let before = first_service();
     // What recycling does, which takes a dma-heap: one memory, two owners, one after the other.
@@ -441,7 +463,7 @@ fn the_receipt_of_a_former_owner_of_the_memory_is_void() {
     let own = |owner: i64| {
         let (mark, former) = holding(owner);
         let charge = service.accounts.admit_within_limits(OWNER, PAGE, 1, 1).unwrap();
-        let mut presented = Presented { former: Some(former), charge: Some(charge) };
+        let mut presented = Presented { former: Some(former), charge: Some(charge), taking: None };
         service.restored.known().own(mark, owner, &mut presented)
     };
     let first = own(5).map_err(drop).unwrap();
@@ -453,7 +475,8 @@ fn the_receipt_of_a_former_owner_of_the_memory_is_void() {
     assert_eq!(bytes_of(&service, OWNER), PAGE, "paid for once");
     // One who takes part in what a third made of it comes before that one.
     let (mark, former) = holding(12);
-    let mut presented = Presented { former: Some(former), charge: None };
+    let taking = Some(service.accounts.admit_taking(TAKER).unwrap());
+    let mut presented = Presented { former: Some(former), charge: None, taking };
     let (place, token) = (Place { session: 1, buffer: 13 }, Taken { reads_only: false, token: 1 });
     let mut take = || service.restored.known().take(mark, 12, place, token, &mut presented);
     assert!(take().unwrap().is_none(), "nobody pays");

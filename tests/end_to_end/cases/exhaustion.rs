@@ -42,11 +42,16 @@ impl Victim {
 
 /// What a uid has, in the dump: sessions, buffers and bytes.
 fn of_uid(device: &Device, uid: u32) -> (u64, u64, u64) {
+    let [sessions, buffers, bytes] = figures_of_uid(device, uid, ["sessions", "buffers", "bytes"]);
+    (sessions, buffers, bytes)
+}
+
+/// Figures of a uid in the dump, by name.
+fn figures_of_uid<const N: usize>(device: &Device, uid: u32, names: [&str; N]) -> [u64; N] {
     let dump: Value = serde_json::from_str(&device.dump(&["--json"])).expect("a dump in JSON");
     let uids = dump["uids"].as_array().expect("uids");
-    let Some(own) = uids.iter().find(|one| one["uid"] == uid) else { return (0, 0, 0) };
-    let number = |name: &str| own[name].as_u64().expect("a number");
-    (number("sessions"), number("buffers"), number("bytes"))
+    let Some(own) = uids.iter().find(|one| one["uid"] == uid) else { return [0; N] };
+    names.map(|name| own[name].as_u64().expect("a number"))
 }
 
 #[test]
@@ -107,6 +112,28 @@ fn whoever_gives_out_all_its_tokens_leaves_others_theirs() {
 }
 
 #[test]
+fn whoever_acquires_its_own_again_and_again_has_no_more_of_it_than_of_buffers() {
+    const LIMIT: u64 = 2000;
+    let device = Device::start_with_policy(&format!("limit uid-buffers {LIMIT}\n"));
+    let victim = Victim::new(&device);
+    let greedy = device.client(APP);
+    let got = greedy.crowd(Crowd::Acquisitions(6)) as u64;
+    let held = || figures_of_uid(&device, APP, ["buffers", "acquired"]);
+    assert_eq!(held(), [LIMIT - got, got]);
+    assert!(got > LIMIT / 2, "{got} acquisitions are too few to exhaust anybody");
+    victim.works();
+    // What is shown of each entry in the books does not grow with how many there are.
+    for args in [&["--json"][..], &["--json", "--buffers"], &[]] {
+        let shown = device.dump(args).len() as u64;
+        assert!(shown < LIMIT * 1024, "{args:?}: {shown} bytes");
+    }
+    greedy.kill();
+    victim.works();
+    Victim::new(&device).works();
+    device.await_true("all is given back", || (held() == [0, 0]).then_some(()));
+}
+
+#[test]
 fn whoever_calls_from_many_threads_without_end_does_not_keep_others_from_their_work() {
     let device = Device::start();
     let victim = Victim::new(&device);
@@ -153,8 +180,8 @@ fn whoever_lets_more_news_pile_up_than_anything_holds_keeps_none_from_others() {
 fn whoever_listens_again_hears_of_everything() {
     let device = Device::start();
     let late = device.client(APP);
-    // More than a socket holds, and within what a uid may have in a VM.
-    assert_eq!(late.crowd(Crowd::Late(900)), 900);
+    // More than a socket holds, and, each allocated and acquired, within what a uid may have in a VM.
+    assert_eq!(late.crowd(Crowd::Late(480)), 480);
 }
 
 #[test]
@@ -209,6 +236,35 @@ fn what_is_refused_succeeds_when_room_was_made() {
     assert_eq!(refused.code, code::QUOTA_EXCEEDED, "{}", refused.message);
     client.drop_buffer(large[0].handle);
     second.allocate(&page(), 1).unwrap();
+}
+
+#[test]
+fn what_is_acquired_counts_for_the_uid_until_it_is_freed() {
+    let device = Device::start_with_policy("limit uid-buffers 4\n");
+    let owner = device.client(APP).with_session();
+    let (taker, second) = (device.client(OTHER_APP).with_session(), device.client(OTHER_APP));
+    let second = second.with_session();
+    let ours = owner.allocate_one(&page());
+    let token = owner.share_for(ours.handle, OTHER_APP as i32, 5, 60_000, false).unwrap();
+    let own = taker.allocate_one(&page());
+    let taken: Vec<_> = (0..3).map(|_| taker.acquire(token).unwrap()).collect();
+    for refused in [second.acquire(token).unwrap_err(), second.allocate(&page(), 1).unwrap_err()] {
+        assert_eq!(refused.code, code::TOO_MANY_BUFFERS, "{}", refused.message);
+        let said = format!("uid {OTHER_APP} uses 4 buffers of at most 4; 1 more were asked for");
+        assert!(refused.message.contains(&said), "{}", refused.message);
+    }
+    assert_eq!(figures_of_uid(&device, OTHER_APP, ["buffers", "acquired"]), [1, 3]);
+    assert_eq!(figures_of_uid(&device, APP, ["buffers", "acquired"]), [1, 0]);
+    // The refused call did not use the token up.
+    taker.drop_buffer(taken[0].handle);
+    second.acquire(token).unwrap();
+    taker.kill();
+    device.await_true("what the dead one had is given back", || {
+        let left = figures_of_uid(&device, OTHER_APP, ["buffers", "acquired"]);
+        (left == [0, 1]).then_some(())
+    });
+    second.acquire(token).unwrap();
+    drop(own);
 }
 
 #[test]

@@ -21,6 +21,9 @@ use crate::memory::first_byte;
 use crate::wire;
 
 const LIFETIME: Duration = Duration::from_secs(600);
+/// How often a token can be used, and how many of those are given out for one buffer.
+const USES: u32 = 64;
+const TOKENS: usize = 15;
 /// How long news of a buffer may take: no measure of speed, only that it comes at all.
 const NEWS: Duration = Duration::from_secs(60);
 
@@ -43,6 +46,7 @@ impl Crowd {
                 Ok(self.keep(all))
             }
             Crowd::Tokens => self.take_tokens(allocator),
+            Crowd::Acquisitions(sessions) => self.acquire_all(allocator, sessions),
             Crowd::Busy(descriptor, threads) => {
                 for _ in 0..threads {
                     let (allocator, descriptor) = (allocator.clone(), descriptor.clone());
@@ -115,6 +119,37 @@ impl Crowd {
         }
         self.sessions.push(session);
         self.buffers.push(buffer);
+        Ok(count)
+    }
+
+    fn acquire_all(&mut self, allocator: &Allocator, sessions: usize) -> Result<usize> {
+        let owner = allocator.open_session("shares with itself")?;
+        let takers: Vec<Session> = (0..sessions)
+            .map(|_| allocator.open_session("acquires it"))
+            .collect::<Result<_, _>>()?;
+        let own = getuid().as_raw();
+        let permit = SharePermit { lifetime: LIFETIME, uses: USES, ..SharePermit::once(own) };
+        let mut count = 0;
+        let refused = |code| code == RefusalCode::TOO_MANY_BUFFERS;
+        'all: while let Some(batch) = granted(&owner, &Descriptor::region(1), 1)? {
+            self.buffers.extend(batch);
+            let buffer = self.buffers.last().context("no buffer")?;
+            // Fewer than a buffer can be acquired.
+            for taker in takers.iter().cycle().take(TOKENS) {
+                let token = owner.share(buffer, permit)?;
+                for _ in 0..USES {
+                    match taker.acquire(token) {
+                        // It stays in the session, without a descriptor here.
+                        Ok(taken) => taken.forget(),
+                        Err(Error::Refused { code, .. }) if refused(code) => break 'all,
+                        Err(error) => return Err(error.into()),
+                    }
+                    count += 1;
+                }
+            }
+        }
+        self.sessions.push(owner);
+        self.sessions.extend(takers);
         Ok(count)
     }
 

@@ -29,7 +29,10 @@ enum AllocatorError {
     NO_MEMORY = 5,
     /** The session, the uid or the service would pass its limit. */
     QUOTA_EXCEEDED = 6,
-    /** The session or the service holds as many buffers as it may. */
+    /**
+     * The session, the uid or the service holds as many buffers as it may, acquired ones included, or
+     * a buffer is acquired as often as one can be.
+     */
     TOO_MANY_BUFFERS = 7,
     /** The service has too few descriptors left. */
     TOO_MANY_FDS = 8,

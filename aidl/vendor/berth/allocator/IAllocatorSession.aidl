@@ -156,14 +156,17 @@ interface IAllocatorSession {
 
     /**
      * Takes part in a buffer that another session shares. It appears in this session under an id of
-     * its own, to be freed like any other; it is charged to the session that allocated it.
+     * its own, to be freed like any other. Its memory is charged to the session that allocated it;
+     * for this session and its uid it counts as one buffer more, each time that it is acquired.
      *
      * @param token what share returned to the owner.
      * @return the buffer with descriptors that the caller owns and closes.
      * @throws ServiceSpecificException BAD_TOKEN if the token is unknown, bound to another uid,
      *         used up or expired, or if its buffer is gone: the answer does not tell which;
-     *         TOO_MANY_BUFFERS or TOO_MANY_FDS if the session or the service is full;
-     *         QUOTA_EXCEEDED if as many sessions as can may write to a PURGEABLE region already.
+     *         TOO_MANY_BUFFERS if the session, the uid or the service would pass its limit, or if
+     *         the buffer is acquired as often as one can be; TOO_MANY_FDS if the service can open
+     *         no further descriptor; QUOTA_EXCEEDED if as many sessions as can may write to a
+     *         PURGEABLE region already.
      */
     Buffer acquire(in ShareToken token);
 

@@ -12,7 +12,8 @@ parcelable SessionStats {
     int buffers;
     /** Their bytes, as allocated. */
     long bytes;
-    /** Buffers that it acquired from others and has not freed; charged to their owners. */
+    /** Buffers that it acquired from others and has not freed; their bytes are charged to their
+     * owners. */
     int acquired;
     /** The most that buffers and acquired may be together. */
     int maxBuffers;
