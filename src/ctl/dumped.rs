@@ -75,6 +75,7 @@ pub struct Buffer {
     pub pool: i64,
     pub charged_uid: u32,
     pub takers: u64,
+    pub taken_by: Vec<i64>,
     pub tokens: u64,
 }
 

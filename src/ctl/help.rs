@@ -72,7 +72,7 @@ Example: berthctl dump --buffers --uid 10123";
 pub const STATS: &str = "\
 JSON: one line: sessions, buffers, bytes, tokens, allocated_buffers, refusals, abandoned_sessions,
 abandoned_buffers, lingering_buffers, lingering_bytes, idle_buffers, idle_bytes, cleared_buffers,
-recycled_buffers. They mean what they mean in the dump (berthctl dump -- --help).
+recycled_buffers, purgeable_bytes, purged_bytes. They mean what they mean in the dump (berthctl dump -- --help).
 
 Example: berthctl stats --json";
 

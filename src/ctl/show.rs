@@ -225,3 +225,19 @@ pub fn buffer_json(info: &BufferInfo) -> Value {
         "planes": planes,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::help;
+
+    #[test]
+    fn the_help_has_every_key_of_the_figures() {
+        let words: Vec<&str> =
+            help::STATS.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+        let json = stats_json(&AllocatorStats::default());
+        for key in json.as_object().unwrap().keys() {
+            assert!(words.contains(&key.as_str()), "{key}");
+        }
+    }
+}

@@ -90,14 +90,20 @@ pub(crate) fn write(
     let mut writer = BufWriter::with_capacity(WRITE_BYTES, writer);
     match Arguments::parse(args) {
         Ok(arguments) => {
-            answer(service, &arguments, &mut writer)?;
-            writer.flush()
+            read_or_not(answer(service, &arguments, &mut writer).and_then(|()| writer.flush()))
         }
         Err(unknown) => {
-            write!(writer, "{unknown}\n{HELP}")?;
-            writer.flush()?;
+            read_or_not(write!(writer, "{unknown}\n{HELP}").and_then(|()| writer.flush()))?;
             Err(io::Error::new(io::ErrorKind::InvalidInput, unknown))
         }
+    }
+}
+
+/// Who has seen enough, as `head` does, has been answered.
+fn read_or_not(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
     }
 }
 

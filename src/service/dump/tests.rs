@@ -406,6 +406,28 @@ fn what_is_not_understood_is_answered_with_the_help_and_an_error() {
 }
 
 #[test]
+fn a_reader_that_has_seen_enough_was_answered() {
+    struct Gone;
+    impl Write for Gone {
+        fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let service = service();
+    let session = session(&service, UID, "one");
+    // More than is written at once.
+    regions(&service, &session, 1000);
+    for args in [&[][..], &["--json"], &["--help"]] {
+        super::write(&service, 0, &mut Gone, args).unwrap();
+    }
+    let error = super::write(&service, 0, &mut Gone, &["--jsno"]).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+}
+
+#[test]
 fn every_key_of_the_json_is_in_the_help() {
     let service = service();
     let session = session(&service, UID, "one");

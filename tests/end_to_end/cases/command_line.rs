@@ -3,6 +3,7 @@
 
 //! berthctl, as a person calls it.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -172,6 +173,22 @@ fn sessions_and_buffers_are_listed_filtered_and_sorted() {
     assert!(rows[0].contains("SIZE") && rows[1].contains("1 MiB"), "{table}");
     let sessions = printed(&device, &["list"]);
     assert!(sessions.lines().nth(1).unwrap().ends_with("antelope"), "{sessions}");
+}
+
+#[test]
+fn what_is_listed_as_json_has_every_key_of_the_dump() {
+    let device = Device::start();
+    let client = device.client(APP).with_session();
+    client.allocate(&Descriptor::region(4096), 1).unwrap();
+    for (what, args) in [("sessions", &["--sessions"][..]), ("buffers", &["--buffers"])] {
+        let dump: Value =
+            serde_json::from_str(&device.dump(&[&["--json"], args].concat())).unwrap();
+        let list: &[&str] = if what == "buffers" { &["list", "--buffers"] } else { &["list"] };
+        let keys = |item: &Value| -> BTreeSet<String> {
+            item.as_object().unwrap().keys().cloned().collect()
+        };
+        assert_eq!(keys(&lines(&device, list)[0]), keys(&dump[what][0]));
+    }
 }
 
 #[test]
@@ -412,7 +429,14 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     let device = Device::start();
     let (reader, writer) = berth_kernel::pipe::pipe().unwrap();
     drop(reader);
-    for args in [&["heaps"][..], &["list", "--json"], &["completions", "bash"]] {
+    for args in [
+        &["heaps"][..],
+        &["list", "--json"],
+        &["completions", "bash"],
+        &["dump"],
+        &["dump", "--buffers", "--json"],
+        &["dump", "--", "--help"],
+    ] {
         let mut command = device.berthctl_of(0);
         command.args(args).stdout(writer.try_clone().unwrap());
         let output = command.stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
