@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use berth_client::{Allocator, AllocatorStats, Error};
+use berth_kernel::terminal;
 
 use crate::arguments::Watch;
 use crate::dumped::{self, Dumped, Heap, Uid};
@@ -17,8 +18,13 @@ use crate::stop::Stop;
 use crate::table::{Side, Table};
 use crate::units::size;
 
-/// How many uids and how many sessions are shown: those that hold the most.
+/// How many uids and how many sessions are shown at most: those that hold the most.
 const TOP: usize = 8;
+
+/// Rows above the heaps.
+const HEAD_ROWS: usize = 5;
+/// Rows of titles from there on, and those that are empty.
+const TITLE_ROWS: usize = 5;
 
 /// Leaves what the terminal showed as it is, without a cursor and with long lines cut; and comes
 /// back to it.
@@ -26,7 +32,7 @@ const OTHER_SCREEN: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
 const FIRST_SCREEN: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 /// The first place of the screen, and what is old below the text.
 const HOME: &str = "\x1b[H";
-const CLEAR_LINE: &str = "\x1b[K\n";
+const CLEAR_LINE: &str = "\x1b[K";
 const CLEAR_BELOW: &str = "\x1b[J";
 
 /// Shows figures until somebody says that it is enough.
@@ -58,8 +64,12 @@ pub fn watch(
     let _terminal = stop.at_key()?;
     write!(out, "{OTHER_SCREEN}")?;
     let watched = looks.each(|look, before| {
-        let text = screen(allocator, look, before)?;
-        write!(out, "{HOME}{}{CLEAR_BELOW}", text.replace('\n', CLEAR_LINE))?;
+        // Each time: whoever watches may make the window smaller.
+        let rows = terminal::rows(io::stdout()).map_or(usize::MAX, usize::from);
+        let text = screen(allocator, look, before, rows)?;
+        let lines: Vec<_> = text.lines().map(|line| format!("{line}{CLEAR_LINE}")).collect();
+        // No end of line after the last: on the last row it would move all others up.
+        write!(out, "{HOME}{}{CLEAR_BELOW}", lines.join("\n"))?;
         Ok(out.flush()?)
     });
     write!(out, "{FIRST_SCREEN}")?;
@@ -137,21 +147,31 @@ fn row(look: &Look, before: Option<&Look>) -> String {
     )
 }
 
-fn screen(allocator: &Allocator, look: &Look, before: Option<&Look>) -> Result<String, Failure> {
+/// What is shown, in at most so many rows.
+fn screen(
+    allocator: &Allocator,
+    look: &Look,
+    before: Option<&Look>,
+    rows: usize,
+) -> Result<String, Failure> {
     let mut text = Vec::new();
     writeln!(text, "Berth allocator; q ends\n\n{}\n{}\n", row_titles(), row(look, before))?;
     match dumped::ask(allocator, &["--sessions"], None) {
-        Ok(dumped) => owners(dumped, &mut text)?,
+        Ok(dumped) => owners(dumped, rows.saturating_sub(HEAD_ROWS), &mut text)?,
         Err(Failure::Client(Error::MayNotDump)) => {
             writeln!(text, "Heaps, uids and sessions are for root, system and shell.")?;
         }
         Err(failure) => return Err(failure),
     }
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    let text = String::from_utf8_lossy(&text);
+    Ok(text.lines().take(rows).collect::<Vec<_>>().join("\n"))
 }
 
-fn owners(dumped: Dumped, text: &mut Vec<u8>) -> io::Result<()> {
+/// Who holds what, in so many rows if that is enough for the titles.
+fn owners(dumped: Dumped, rows: usize, text: &mut Vec<u8>) -> io::Result<()> {
     let Dumped { heaps, uids, mut sessions, .. } = dumped;
+    let left = rows.saturating_sub(TITLE_ROWS).saturating_sub(heaps.len());
+    let (top_uids, top_sessions) = shares(left, uids.len());
     let mut table = Table::new([
         ("HEAP", Side::Left),
         ("CLASS", Side::Left),
@@ -169,19 +189,67 @@ fn owners(dumped: Dumped, text: &mut Vec<u8>) -> io::Result<()> {
         ("BUFFERS", Side::Right),
         ("MEMORY", Side::Right),
     ]);
-    for Uid { uid, sessions, buffers, bytes } in uids.into_iter().take(TOP) {
+    for Uid { uid, sessions, buffers, bytes } in uids.into_iter().take(top_uids) {
         table.row([uid.to_string(), sessions.to_string(), buffers.to_string(), size(bytes)]);
     }
     table.write(text)?;
     writeln!(text)?;
     sessions.sort_by_key(|session| std::cmp::Reverse(session.bytes));
-    sessions.truncate(TOP);
+    sessions.truncate(top_sessions);
     table_of_sessions(&sessions).write(text)
+}
+
+/// How many uids and how many sessions go into so many rows: what uids do not need is for sessions.
+fn shares(rows: usize, uids: usize) -> (usize, usize) {
+    let top_uids = (rows / 2).min(TOP).min(uids);
+    (top_uids, rows.saturating_sub(top_uids).min(TOP))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dumped::Session;
+
+    #[test]
+    fn what_is_shown_goes_into_the_rows_that_there_are() {
+        let heap = |name: &str| Heap {
+            name: name.to_owned(),
+            class: "shmem".to_owned(),
+            buffers: 0,
+            bytes: 0,
+        };
+        let session = |id: i64| Session {
+            id,
+            name: "client".to_owned(),
+            uid: 10_000,
+            pid: 1,
+            age_ms: 0,
+            owned: 0,
+            acquired: 0,
+            bytes: 0,
+        };
+        for (rows, uids, expected) in [
+            (usize::MAX, 20, (8, 8)),
+            (11, 20, (5, 6)),
+            (11, 2, (2, 8)),
+            (1, 20, (0, 1)),
+            (0, 9, (0, 0)),
+        ] {
+            assert_eq!(shares(rows, uids), expected, "{rows} rows, {uids} uids");
+        }
+        for rows in [19, 12, 10] {
+            let uid = |uid| Uid { uid, sessions: 1, buffers: 0, bytes: 0 };
+            let dumped = Dumped {
+                heaps: vec![heap("system"), heap("reserved"), heap("memfd")],
+                uids: (0..20).map(uid).collect(),
+                sessions: (0..20).map(session).collect(),
+                buffers: Vec::new(),
+            };
+            let mut text = Vec::new();
+            owners(dumped, rows, &mut text).unwrap();
+            assert_eq!(String::from_utf8(text).unwrap().lines().count(), rows);
+        }
+    }
 
     fn look(seconds: u64, allocated: i64) -> Look {
         let stats =

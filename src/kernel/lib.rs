@@ -30,6 +30,7 @@ pub mod pressure;
 pub mod random;
 pub mod robust_list;
 pub mod sync_file;
+pub mod terminal;
 pub mod thread_priority;
 pub mod trace;
 pub mod udmabuf;

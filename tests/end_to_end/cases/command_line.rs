@@ -325,6 +325,40 @@ fn on_a_terminal_watch_stays_in_its_place_and_ends_with_q() {
 }
 
 #[test]
+fn on_a_small_terminal_watch_moves_nothing_off_the_screen() {
+    const ROWS: u16 = 24;
+    let device = Device::start();
+    let clients: Vec<_> = (0..12).map(|n| device.client(APP + n).with_session()).collect();
+    let size = nix::pty::Winsize { ws_row: ROWS, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+    let pty = nix::pty::openpty(Some(&size), None).unwrap();
+    let terminal = File::from(pty.slave);
+    let mut command = device.berthctl_of(0);
+    command.args(["watch", "--interval", "0.1"]);
+    command.stdin(terminal.try_clone().unwrap()).stdout(terminal.try_clone().unwrap());
+    let mut child = command.spawn().unwrap();
+    let mut person = File::from(pty.master);
+    let mut seen = String::new();
+    while seen.matches("\x1b[J").count() < 2 {
+        let mut bytes = [0; 4096];
+        let count = person.read(&mut bytes).unwrap();
+        seen.push_str(&text(&bytes[..count]));
+    }
+    let screen = seen.split("\x1b[H").nth(1).unwrap();
+    let (screen, _) = screen.split_once("\x1b[J").unwrap();
+    let lines: Vec<&str> = screen.split('\n').collect();
+    assert!(lines.len() <= usize::from(ROWS), "{} lines: {screen}", lines.len());
+    // Titles of all tables, and somebody in each.
+    assert!(lines[0].starts_with("Berth allocator"), "{screen}");
+    for title in ["HEAP ", "UID ", "SESSION "] {
+        let at = lines.iter().position(|line| line.trim_start().starts_with(title)).unwrap();
+        assert!(lines[at + 1].len() > title.len(), "{screen}");
+    }
+    person.write_all(b"q").unwrap();
+    assert_eq!(child.wait().unwrap().code(), DONE);
+    drop(clients);
+}
+
+#[test]
 fn exit_codes_say_what_went_wrong() {
     let device = Device::start();
     for (args, code, message) in [
