@@ -368,6 +368,8 @@ pub enum Ask {
     Drop(Handle),
     /// Close the descriptors of a buffer and do not free it.
     Forget(Handle),
+    /// Drop buffers, which frees them, while others map them and write; the seed of chance.
+    DropAmidMappings(Vec<Handle>, u64),
     /// Put so many locks on the open file of a buffer, which is the service's too.
     Lock(Handle, usize),
     /// Map a buffer to read and keep that mapping beyond the buffer.

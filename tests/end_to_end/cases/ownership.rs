@@ -152,6 +152,35 @@ fn recycled_memory_reads_zero_for_the_next_uid() {
 }
 
 #[test]
+fn memory_that_is_mapped_while_it_is_freed_never_reaches_the_next_uid_unclean() {
+    if missing(Facility::DmaHeapSystem) {
+        return;
+    }
+    let (device, keeper) = start("");
+    let other = device.client(OTHER_APP).with_session();
+    for round in 0..20 {
+        let held = keeper.allocate(&Descriptor::linear(16_384), 16).unwrap();
+        let handles = held.iter().map(|one| one.handle).collect();
+        keeper.begin(&Ask::DropAmidMappings(handles, round));
+        // Meanwhile another takes whatever is there, and writes.
+        for _ in 0..4 {
+            let theirs = other.allocate(&Descriptor::linear(16_384), 8).unwrap();
+            for one in &theirs {
+                assert!(other.all_bytes_are(one.handle, 0), "round {round}: {one:?}");
+                other.fill(one.handle, 0, 16_384, 0x11);
+            }
+            for one in &theirs {
+                assert!(other.all_bytes_are(one.handle, 0x11), "round {round}: {one:?}");
+                other.drop_buffer(one.handle);
+            }
+        }
+        assert_eq!(keeper.finish(), Answer::Done, "round {round}");
+    }
+    let figures = device.await_figures("nothing lingers", |now| now.lingering == 0);
+    assert!(figures.recycled > 0, "{figures:?}");
+}
+
+#[test]
 fn without_the_pool_memory_is_fresh_and_goes_back_to_the_kernel() {
     if missing(Facility::DmaHeapSystem) {
         return;

@@ -17,6 +17,7 @@ use berth_client::{
     Access, Allocator, Buffer, BufferRequest, Error, ForeignMemory, PressureLevel, RefusalCode,
     Session, SessionEvents, SessionOptions, SharePermit, Token,
 };
+use berth_end_to_end::chance::Chance;
 use berth_end_to_end::pools::AskPool;
 use berth_end_to_end::protocol::{
     Answer, Ask, Attempt, Capabilities, Figures, Forgery, Handle, Held, Purge, Restart,
@@ -28,6 +29,7 @@ use crate::crowd::Crowd;
 use crate::drivers::Drivers;
 use crate::fork::do_in_child;
 use crate::hold::Holder;
+use crate::late_mapping::drop_amid_mappings;
 use crate::memory::Memory;
 use crate::payload::Payloads;
 use crate::pinners::kill_pinners;
@@ -186,6 +188,13 @@ impl Client {
             Ask::Forget(handle) => {
                 let buffer = self.buffers.remove(&handle).context("no such buffer here")?;
                 buffer.forget();
+                Answer::Done
+            }
+            Ask::DropAmidMappings(handles, seed) => {
+                let buffers = handles.iter().map(|handle| self.buffers.remove(handle));
+                let buffers: Option<Vec<_>> = buffers.collect();
+                let buffers = buffers.context("no such buffer here")?;
+                drop_amid_mappings(buffers, &mut Chance::new(seed))?;
                 Answer::Done
             }
             Ask::Lock(handle, count) => {

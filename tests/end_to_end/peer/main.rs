@@ -14,6 +14,7 @@ mod drivers;
 mod fork;
 mod hold;
 mod kernel;
+mod late_mapping;
 mod leftover;
 mod look;
 mod memory;
