@@ -261,6 +261,10 @@ impl PlaneView<'_, ReadWrite> {
     /// Sets every byte of every row to one value.
     pub fn fill(&self, value: u8) -> Result<(), Error> {
         let bytes = self.plane.row_bytes;
+        // Of rows without bytes there may be any number: none of them takes memory.
+        if bytes == 0 {
+            return Ok(());
+        }
         (0..self.plane.rows)
             .try_for_each(|row| Ok(self.mapping.fill(self.row(row, bytes)?, bytes, value)?))
     }
@@ -453,6 +457,19 @@ mod tests {
         let reader = memory.map_read_only(..).unwrap();
         let access = reader.begin_read().unwrap();
         assert_eq!(access.plane(&plane).unwrap().samples::<u8>(1).unwrap().get(4, 2).unwrap(), 9);
+    }
+
+    #[test]
+    fn rows_of_nothing_are_done_at_once_however_many() {
+        let memory = memory(4096);
+        let mapped = memory.map(..).unwrap();
+        let access = mapped.begin_write().unwrap();
+        let plane = Plane::at(0, &chroma(0, i64::MAX, 0, 0)).unwrap();
+        let view = access.plane(&plane).unwrap();
+        view.fill(9).unwrap();
+        view.write(&[]).unwrap();
+        view.read(&mut []).unwrap();
+        assert!(view.read(&mut [0]).is_err());
     }
 
     #[test]
