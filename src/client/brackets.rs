@@ -156,7 +156,7 @@ impl BracketedFd {
     }
 
     /// Begins a bracket; what is open already costs nothing. Waits for devices as long as their fences
-    /// take, or at most until `deadline`.
+    /// take, or until `deadline` for those that are there.
     fn begin(&self, direction: Direction, deadline: Option<Deadline>) -> Result<(), Error> {
         let in_kernel = |missing| self.begin_in_kernel(missing, deadline);
         match self.brackets.begin(direction, deadline, in_kernel)? {
@@ -173,7 +173,8 @@ impl BracketedFd {
         direction: Direction,
         deadline: Option<Deadline>,
     ) -> Result<(), Error> {
-        // The ioctl would wait without end.
+        // The ioctl waits without end. It still does for a device that begins after this look: the
+        // kernel has no access that begins within a time.
         if let Some(deadline) = deadline {
             if !dma_buf::await_ready(self.fd.as_fd(), direction, Some(deadline.left()))? {
                 return Err(Error::NotReady(deadline.within));

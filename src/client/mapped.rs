@@ -74,8 +74,14 @@ impl<'buffer, P: Protection> MappedBuffer<'buffer, P> {
         self.read_access(None)
     }
 
-    /// The same after a fence, if there is one, and at most `within`:
-    /// [`Error::NotReady`] if the fence or a device that writes took longer.
+    /// The same after a fence, if there is one, waiting at most `within` for it and for devices that
+    /// write: [`Error::NotReady`] if they took longer.
+    ///
+    /// That is no deadline for the call. When they are done the kernel begins the access
+    /// (`DMA_BUF_IOCTL_SYNC`), looks for devices itself and waits for them without end: one that goes
+    /// to work between the last look and the ioctl, or a driver that takes its time over caches, holds
+    /// the call up for as long as it likes. Only who decides when devices begin, as whoever has a slot
+    /// of a pool, can rule that out.
     pub fn begin_read_after(
         &self,
         fence: Option<&Fence>,
@@ -108,8 +114,9 @@ impl MappedBuffer<'_, ReadWrite> {
         self.write_access(Direction::ReadWrite, None)
     }
 
-    /// The same after a fence, if there is one, and at most `within`: [`Error::NotReady`] if the fence
-    /// or a device took longer.
+    /// The same after a fence, if there is one, waiting at most `within` for it and for devices:
+    /// [`Error::NotReady`] if they took longer. No deadline for the call, as
+    /// [`begin_read_after`](Self::begin_read_after) says.
     pub fn begin_write_after(
         &self,
         fence: Option<&Fence>,
