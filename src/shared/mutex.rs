@@ -190,9 +190,24 @@ impl Mutex {
     }
 
     /// Whether the others are told if this process dies while it has the mutex; see
-    /// [`WatchedWord::is_watched`].
+    /// [`WatchedWord::is_watched`]. Where they are not, whoever hears of the death otherwise calls
+    /// [`bury`](Mutex::bury). With [`Protocol::Inherit`] they are told anyhow.
     pub fn is_watched(&self) -> bool {
         self.watched.is_watched()
+    }
+
+    /// The id of whoever has the mutex, `None` if nobody has it. Of a process that is
+    /// [not watched](Mutex::is_watched) it is the process id; with [`Protocol::Inherit`] it is a
+    /// thread's.
+    pub fn owner(&self) -> Option<u32> {
+        self.words().owner()
+    }
+
+    /// Marks the death of the owner with this [id](Mutex::owner), which the caller is sure of: the
+    /// next who locks is told so. What the kernel does by itself where it watches. `false` if it has
+    /// not got the mutex, or with [`Protocol::Inherit`], where the kernel always does.
+    pub fn bury(&self, id: u32) -> bool {
+        self.protocol == Protocol::Plain && self.words().bury(id)
     }
 
     /// Takes the mutex, once it is free. A thread that has it already waits for itself, until the

@@ -249,7 +249,22 @@ struct End {
 }
 
 impl End {
+    /// Marks the death of whoever has the end whose word is at `at`, if that is the process with `id`.
+    fn bury(fd: BorrowedFd<'_>, offset: u64, at: usize, id: u32) -> Result<bool, RingError> {
+        let (start, _) = End::look(fd, offset)?;
+        Ok(crate::presence::bury(start.word(at)?, id))
+    }
+
     fn attach(fd: BorrowedFd<'_>, offset: u64, at: usize) -> Result<End, RingError> {
+        let (_, layout) = End::look(fd, offset)?;
+        let memory = map(fd, offset, layout.bytes())?;
+        let place = offset.saturating_add(u64::try_from(at).unwrap_or(u64::MAX));
+        let presence = Presence::succeed(fd, place)?;
+        Ok(End { memory, layout, presence })
+    }
+
+    /// What comes before the records, and the layout that it tells of.
+    fn look(fd: BorrowedFd<'_>, offset: u64) -> Result<(Mapping<ReadWrite>, Layout), RingError> {
         let start = map(fd, offset, RECORDS)?;
         // The length is that of the header, which the memory must have; the rest is mapped after.
         let there = berth_kernel::identity::size(fd)?.saturating_sub(offset);
@@ -264,10 +279,7 @@ impl End {
             let Layout { capacity, limit, period } = layout;
             return Err(RingError::Shape { capacity, limit, period });
         }
-        let memory = map(fd, offset, layout.bytes())?;
-        let place = offset.saturating_add(u64::try_from(at).unwrap_or(u64::MAX));
-        let presence = Presence::succeed(fd, place)?;
-        Ok(End { memory, layout, presence })
+        Ok((start, layout))
     }
 
     /// The words of both ends.
@@ -285,6 +297,11 @@ impl End {
 
     fn standing(&self, at: usize) -> Standing {
         self.memory.word(at).map_or(Standing::Vacant, crate::presence::standing)
+    }
+
+    /// Marks the death of the other end's process.
+    fn bury_other(&self, at: usize, id: u32) -> bool {
+        self.memory.word(at).is_ok_and(|word| crate::presence::bury(word, id))
     }
 }
 

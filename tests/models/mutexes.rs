@@ -96,7 +96,13 @@ fn three_processes_exclude_each_other_and_none_sleeps_for_ever() {
 
 #[test]
 fn one_of_those_who_wait_is_told_of_a_death_and_brings_it_in_order() {
-    explore(2, || {
+    // Marked by the kernel, or by one who heard of it.
+    one_is_told_of_a_death(|shared| futex::end_of(&shared.lock, 9));
+    one_is_told_of_a_death(|shared| assert!(shared.words().bury(9)));
+}
+
+fn one_is_told_of_a_death(die: fn(&Shared)) {
+    explore(2, move || {
         let shared = Shared::new();
         assert_eq!(shared.lock(9), Ok(Acquired::Clean));
         let wait: fn(&Shared, u32) = |shared, id| {
@@ -108,7 +114,7 @@ fn one_of_those_who_wait_is_told_of_a_death_and_brings_it_in_order() {
         };
         let others = processes(&shared, [wait, wait]);
         shared.get();
-        futex::end_of(&shared.lock, 9);
+        die(&shared);
         others.into_iter().for_each(|other| other.join().unwrap());
         assert_eq!(shared.get(), 1, "told once");
     });

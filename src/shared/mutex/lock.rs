@@ -27,6 +27,9 @@ const UNRECOVERABLE: u32 = 2;
 /// How long a wake-up that died with the woken can stay unnoticed.
 pub const LONGEST_SLEEP: Duration = Duration::from_millis(200);
 
+/// How often the word may change while one step is tried: a peer that keeps storing breaks the rules.
+const MOST_CHANGES: u32 = 1000;
+
 /// The words of a mutex.
 #[derive(Debug, Clone, Copy)]
 pub struct Words<'m> {
@@ -116,6 +119,33 @@ impl Words<'_> {
         if self.lock.swap(0, Ordering::Release) & WAITERS != 0 {
             futex::wake_one(self.lock);
         }
+    }
+
+    /// The id of whoever has it, if anybody does.
+    pub fn owner(&self) -> Option<u32> {
+        let seen = self.lock.load(Ordering::Relaxed);
+        Some(seen & ID).filter(|id| *id != 0 && seen & DIED == 0)
+    }
+
+    /// Marks the death of the owner with `id` as the kernel does, and wakes one who waits. `false` if
+    /// it has not got the mutex.
+    pub fn bury(&self, id: u32) -> bool {
+        // Whoever comes to wait meanwhile stores its mark once.
+        for _ in 0..MOST_CHANGES {
+            let seen = self.lock.load(Ordering::Relaxed);
+            if id == 0 || seen & (ID | DIED) != id {
+                return false;
+            }
+            let marked = seen & WAITERS | DIED;
+            let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
+            if self.lock.compare_exchange(seen, marked, success, failure).is_ok() {
+                if seen & WAITERS != 0 {
+                    futex::wake_one(self.lock);
+                }
+                return true;
+            }
+        }
+        false
     }
 
     /// Whether the owner died and nobody has taken the mutex since.

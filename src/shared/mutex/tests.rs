@@ -101,6 +101,30 @@ fn what_nobody_brings_in_order_is_refused_to_all() {
 
 #[test]
 #[cfg_attr(miri, ignore = "needs a kernel")]
+fn an_owner_that_the_kernel_does_not_watch_is_buried_by_whoever_hears_of_its_death() {
+    let (memfd, mutex) = memory(Protocol::Plain);
+    assert_eq!(mutex.owner(), None);
+    assert!(mutex.is_watched());
+    let words = Mapping::<ReadWrite>::new(memfd.as_fd(), 4096).unwrap();
+    // As a process leaves it that may not register a list: its own id, and nobody marks it.
+    words.word(LOCK).unwrap().store(4242, Ordering::Relaxed);
+    assert!(matches!(mutex.lock(SHORT), Err(LockError::TimedOut(_))));
+    assert_eq!(mutex.owner(), Some(4242));
+    assert!(!mutex.bury(4241), "that is another one");
+    assert!(mutex.bury(4242) && !mutex.bury(4242));
+    assert_eq!(mutex.owner(), None);
+    let Err(LockError::Orphaned(orphan)) = mutex.lock(SECONDS) else { panic!("a death") };
+    drop(orphan.recover());
+    drop(mutex.lock(SECONDS).unwrap());
+    // There the kernel tells, whoever is watched.
+    let (_memfd, inheriting) = memory(Protocol::Inherit);
+    let _guard = inheriting.lock(SECONDS).unwrap();
+    let owner = inheriting.owner().unwrap();
+    assert!(!inheriting.bury(owner));
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn whatever_a_peer_stores_the_wait_ends() {
     for protocol in BOTH {
         for value in [1, 0x3fff_ffff, 0x4000_0000, 0x8000_0000, 0xc000_0001, u32::MAX, 7 << 20] {

@@ -28,6 +28,14 @@ impl Consumer {
         Ok(Consumer { end, reader })
     }
 
+    /// Marks the death of the consumer with `id`, which the caller is sure of, at `offset` of what `fd` is
+    /// open on, so that another can attach: for one that was [not watched](Self::is_watched) and whom
+    /// [`attach`](Self::attach) finds [present](Standing::Present) for ever. `false` if somebody else
+    /// is there, or nobody.
+    pub fn bury(fd: BorrowedFd<'_>, offset: u64, id: u32) -> Result<bool, RingError> {
+        End::bury(fd, offset, CONSUMER, id)
+    }
+
     /// How large the ring is.
     pub fn layout(&self) -> Layout {
         self.end.layout
@@ -36,6 +44,21 @@ impl Consumer {
     /// How it stands with the producer. One that is gone may have left records.
     pub fn producer(&self) -> Standing {
         self.end.standing(PRODUCER)
+    }
+
+    /// Whether the kernel marks the death of this process, so that the producer is told. Where it does
+    /// not, as in an application of Android, the id of this end is the process id, and whoever hears of
+    /// the death otherwise buries it.
+    pub fn is_watched(&self) -> bool {
+        self.end.presence.is_watched()
+    }
+
+    /// Marks the death of the producer with `id`, as [`producer`](Self::producer) told it, of which the
+    /// caller is sure: what the kernel does by itself where it [watches](Self::is_watched). This end is
+    /// then told as of any death, and another producer can attach. `false` if somebody else is there, or
+    /// nobody.
+    pub fn bury_producer(&self, id: u32) -> bool {
+        self.end.bury_other(PRODUCER, id)
     }
 
     /// Copies the next record to the start of `into`, once there is one, and releases it; answers its

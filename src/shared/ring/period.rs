@@ -56,6 +56,16 @@ impl PeriodProducer {
         self.0.consumer()
     }
 
+    /// As [`Producer::is_watched`].
+    pub fn is_watched(&self) -> bool {
+        self.0.is_watched()
+    }
+
+    /// As [`Producer::bury_consumer`].
+    pub fn bury_consumer(&self, id: u32) -> bool {
+        self.0.bury_consumer(id)
+    }
+
     /// Sends a period now or loses it.
     pub fn send(&mut self, period: &[u8]) -> Result<Sent, RingError> {
         let mut batch = self.0.batch();
@@ -105,6 +115,16 @@ impl PeriodConsumer {
     /// How it stands with the producer. What it sent before it went is still heard.
     pub fn producer(&self) -> Standing {
         self.consumer.producer()
+    }
+
+    /// As [`Consumer::is_watched`].
+    pub fn is_watched(&self) -> bool {
+        self.consumer.is_watched()
+    }
+
+    /// As [`Consumer::bury_producer`].
+    pub fn bury_producer(&self, id: u32) -> bool {
+        self.consumer.bury_producer(id)
     }
 
     /// Fills `into`, which has a period's length, from the ring or with silence.

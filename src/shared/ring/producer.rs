@@ -29,6 +29,14 @@ impl Producer {
         Ok(Producer { end, writer })
     }
 
+    /// Marks the death of the producer with `id`, which the caller is sure of, at `offset` of what `fd` is
+    /// open on, so that another can attach: for one that was [not watched](Self::is_watched) and whom
+    /// [`attach`](Self::attach) finds [present](Standing::Present) for ever. `false` if somebody else
+    /// is there, or nobody.
+    pub fn bury(fd: BorrowedFd<'_>, offset: u64, id: u32) -> Result<bool, RingError> {
+        End::bury(fd, offset, PRODUCER, id)
+    }
+
     /// How large the ring is.
     pub fn layout(&self) -> Layout {
         self.end.layout
@@ -37,6 +45,21 @@ impl Producer {
     /// How it stands with the consumer.
     pub fn consumer(&self) -> Standing {
         self.end.standing(CONSUMER)
+    }
+
+    /// Whether the kernel marks the death of this process, so that the consumer is told. Where it does
+    /// not, as in an application of Android, the id of this end is the process id, and whoever hears of
+    /// the death otherwise buries it.
+    pub fn is_watched(&self) -> bool {
+        self.end.presence.is_watched()
+    }
+
+    /// Marks the death of the consumer with `id`, as [`consumer`](Self::consumer) told it, of which the
+    /// caller is sure: what the kernel does by itself where it [watches](Self::is_watched). This end is
+    /// then told as of any death, and another consumer can attach. `false` if somebody else is there, or
+    /// nobody.
+    pub fn bury_consumer(&self, id: u32) -> bool {
+        self.end.bury_other(CONSUMER, id)
     }
 
     /// Writes a record, once there is room, and commits it.

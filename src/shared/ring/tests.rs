@@ -247,6 +247,47 @@ fn a_dead_end_is_told_from_one_that_left() {
 
 #[test]
 #[cfg_attr(miri, ignore = "needs a kernel")]
+fn an_end_that_the_kernel_does_not_watch_is_buried_by_whoever_hears_of_its_death() {
+    let (memfd, producer, mut consumer) = ring(64);
+    assert!(producer.is_watched() && consumer.is_watched());
+    drop(producer);
+    // As a process leaves it that may not register a list: its own id, and nobody marks it.
+    words(&memfd).word(PRODUCER).unwrap().store(4242, Ordering::Release);
+    let present = Standing::Present(4242);
+    assert_eq!(consumer.producer(), present);
+    assert_eq!(consumer.read(&mut [0; 8], NOW), Err(RingError::TimedOut(NOW)));
+    let taken = Err(RingError::Presence(PresenceError::Taken(present)));
+    assert_eq!(Producer::attach(memfd.as_fd(), 0).map(drop), taken);
+    assert!(!consumer.bury_producer(4241), "that is another one");
+    assert!(consumer.bury_producer(4242) && !consumer.bury_producer(4242));
+    assert_eq!(consumer.read(&mut [0; 8], SECONDS), Err(RingError::Died));
+    let mut producer = Producer::attach(memfd.as_fd(), 0).unwrap();
+    producer.write(b"goes on", NOW).unwrap();
+    assert_eq!(consumer.read(&mut [0; 8], SECONDS), Ok(7));
+    drop(consumer);
+    words(&memfd).word(CONSUMER).unwrap().store(4242, Ordering::Release);
+    assert!(producer.bury_consumer(4242));
+    assert_eq!(producer.write(b"lost", SECONDS), Err(RingError::Died));
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
+fn a_successor_buries_where_no_other_end_is_left() {
+    let (memfd, producer, consumer) = ring(64);
+    drop((producer, consumer));
+    for at in [PRODUCER, CONSUMER] {
+        words(&memfd).word(at).unwrap().store(4242, Ordering::Release);
+    }
+    assert_eq!(Producer::bury(memfd.as_fd(), 0, 7), Ok(false));
+    assert_eq!(Producer::bury(memfd.as_fd(), 0, 4242), Ok(true));
+    assert_eq!(Consumer::bury(memfd.as_fd(), 0, 4242), Ok(true));
+    drop(Producer::attach(memfd.as_fd(), 0).unwrap());
+    drop(Consumer::attach(memfd.as_fd(), 0).unwrap());
+    assert!(matches!(Consumer::bury(memfd.as_fd(), 64, 4242), Err(RingError::Block(_))));
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn an_end_that_was_killed_before_it_could_wake_anybody_is_heard_of() {
     let (memfd, producer, mut consumer) = ring(64);
     let memory = words(&memfd);
