@@ -4,9 +4,11 @@
 //! `berthctl share` and `berthctl acquire`.
 
 use std::io::{self, BufRead, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use berth_client::{Access, Allocator, Buffer, Error, SharePermit, Token};
+use berth_client::{Access, Allocator, Buffer, Error, Session, SessionEvents, SharePermit, Token};
 use serde_json::json;
 
 use crate::allocate::{copy_file, hold, request, SESSION};
@@ -20,6 +22,16 @@ use crate::units::{hexadecimal, hexadecimal_line, parse_token};
 /// How often it is asked whether a token has been used.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How often the session's service died.
+#[derive(Debug, Clone, Default)]
+struct Losses(Arc<AtomicU64>);
+
+impl SessionEvents for Losses {
+    fn lost(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 /// Allocates, prints a token, and holds the buffer until the token is used up.
 pub fn share(
     allocator: &Allocator,
@@ -28,7 +40,8 @@ pub fn share(
     stop: &Stop,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let session = allocator.open_session(SESSION)?;
+    let losses = Losses::default();
+    let session = allocator.open_session_with(SESSION, losses.clone())?;
     let buffer = session.allocate_one(&request(&asked.what))?;
     if let Some(path) = &asked.from {
         copy_file(path, &buffer)?;
@@ -55,7 +68,7 @@ pub fn share(
         if stop.wait(LOOK_INTERVAL.min(left)) {
             return Ok(());
         }
-        let is_used_up = is_used_up(allocator, &buffer)?;
+        let is_used_up = is_used_up_for_sure(allocator, &session, &losses, &buffer)?;
         if began.elapsed() >= lifetime {
             let seconds = lifetime.as_secs_f64();
             return Err(Failure::Other(format!(
@@ -65,6 +78,30 @@ pub fn share(
         if is_used_up {
             return Ok(());
         }
+    }
+}
+
+/// Whether the one token of a buffer is known to be used up, by the service that has the buffer: one
+/// that has just followed it knows of no token before the session has given back what it held.
+fn is_used_up_for_sure(
+    allocator: &Allocator,
+    session: &Session,
+    losses: &Losses,
+    buffer: &Buffer,
+) -> Result<bool, Failure> {
+    let before = losses.0.load(Ordering::SeqCst);
+    // Each waits until the session has a service, which has everything then.
+    check_held(session, buffer)?;
+    let is_used_up = is_used_up(allocator, buffer)?;
+    check_held(session, buffer)?;
+    Ok(is_used_up && losses.0.load(Ordering::SeqCst) == before)
+}
+
+/// Sees that the service has a buffer in its books: without it its token is none.
+fn check_held(session: &Session, buffer: &Buffer) -> Result<(), Failure> {
+    match session.list()?.iter().any(|info| info.id == buffer.id()) {
+        true => Ok(()),
+        false => Err(Failure::Other("the buffer was lost with the service that died".to_owned())),
     }
 }
 

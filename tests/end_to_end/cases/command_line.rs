@@ -9,6 +9,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Output, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use berth_end_to_end::facilities::{missing, Facility};
 use berth_end_to_end::harness::{Device, APP, OTHER_APP, THIRD_APP};
@@ -233,6 +235,28 @@ fn a_buffer_goes_from_one_uid_to_another_by_token() {
         assert_eq!(child.wait().unwrap().code(), DONE);
         let again = as_uid(&device, OTHER_APP, &["acquire", &token]);
         assert_eq!(again.status.code(), REFUSED, "{again:?}");
+    }
+}
+
+#[test]
+fn a_token_is_not_taken_for_used_because_the_service_died() {
+    let device = Device::start();
+    let app = OTHER_APP.to_string();
+    for sharer in [APP, 0] {
+        let args = ["share", "--uid", &app, "--region", "4K", "--seconds", "600"];
+        let (mut child, mut output) = start(&device, sharer, &args);
+        let token = line(&mut output);
+        device.kill_service();
+        // The longer there is none, the later a session looks again.
+        thread::sleep(Duration::from_millis(1500));
+        device.start_service();
+        device.await_figures("the buffer is back", |now| now.buffers == 1);
+        // As often as it looks in half a second.
+        thread::sleep(Duration::from_millis(500));
+        assert!(child.try_wait().unwrap().is_none(), "nobody acquired the buffer");
+        let acquired = as_uid(&device, OTHER_APP, &["acquire", &token]);
+        assert_eq!(acquired.status.code(), DONE, "{acquired:?}");
+        assert_eq!(child.wait().unwrap().code(), DONE);
     }
 }
 
