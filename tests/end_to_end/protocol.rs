@@ -680,6 +680,8 @@ pub enum Payloads {
     Serve,
     /// Send so many bytes: what was received?
     Send(Road, usize),
+    /// Write so many bytes to one payload and send it to who takes a gigabyte: what was received?
+    Whole(u64),
     /// Send so many bytes in a bare call: how many were received?
     SendBare(usize),
     /// Send so many bytes as payloads of one mebibyte: what was received, and the most memory that it

@@ -13,7 +13,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
-use berth_client::payload::{Payload, PayloadParcel, PayloadSender, PayloadStream, PayloadView};
+use berth_client::payload::{
+    Payload, PayloadBuilder, PayloadParcel, PayloadSender, PayloadStream, PayloadView,
+};
 use berth_client::{BufferRequest, Error, Session};
 use berth_end_to_end::protocol::{self, Answer, Lie, Road};
 use berth_kernel::memfd::{Memfd, SealFlag};
@@ -27,6 +29,8 @@ use rsbinder::BinderResult;
 const NAME: &str = "vendor.berth.allocator.test/payloads";
 /// The most that is taken.
 const LIMIT: u64 = 64 << 20;
+/// The most that is taken by who wants more.
+const LARGE_LIMIT: u64 = 1 << 30;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Receives payloads.
@@ -34,6 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 trait IPayloads {
     /// What came, in words.
     fn take(&self, payload: &PayloadParcel) -> BinderResult<String>;
+    /// The same of one that may be large.
+    fn take_large(&self, payload: &PayloadParcel) -> BinderResult<String>;
     /// The same of all that came by this so far.
     fn take_more(&self, payload: &PayloadParcel) -> BinderResult<String>;
     /// Keeps it.
@@ -54,10 +60,11 @@ impl Interface for Receiver {}
 
 impl IPayloads for Receiver {
     fn take(&self, payload: &PayloadParcel) -> BinderResult<String> {
-        Ok(match PayloadView::open(payload, LIMIT) {
-            Ok(view) => told(&view).unwrap_or_else(|error| error.to_string()),
-            Err(error) => error.to_string(),
-        })
+        Ok(received(payload, LIMIT))
+    }
+
+    fn take_large(&self, payload: &PayloadParcel) -> BinderResult<String> {
+        Ok(received(payload, LARGE_LIMIT))
     }
 
     fn take_more(&self, payload: &PayloadParcel) -> BinderResult<String> {
@@ -86,6 +93,13 @@ impl IPayloads for Receiver {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn received(payload: &PayloadParcel, limit: u64) -> String {
+    match PayloadView::open(payload, limit) {
+        Ok(view) => told(&view).unwrap_or_else(|error| error.to_string()),
+        Err(error) => error.to_string(),
+    }
 }
 
 fn told(view: &PayloadView<'_>) -> Result<String> {
@@ -200,6 +214,12 @@ impl Payloads {
             Asked::Send(road, length) => {
                 let payload = self.payload(road, length, session)?;
                 Answer::Text(self.receiver()?.take(payload.parcel())?)
+            }
+            Asked::Whole(length) => {
+                let mut builder = PayloadBuilder::with_capacity(length)?;
+                io::copy(&mut Source::of(length), &mut builder)?;
+                let payload = builder.finish()?;
+                Answer::Text(self.receiver()?.take_large(payload.parcel())?)
             }
             Asked::SendBare(length) => {
                 Answer::Text(match self.receiver()?.swallow(&bytes(length)?) {
