@@ -70,6 +70,8 @@ pub enum Facility {
     Tracing,
     /// Threads that may make no system call (seccomp(2), CONFIG_SECCOMP).
     Seccomp,
+    /// Threads at a real-time priority (sched(7)): for a process with CAP_SYS_NICE, as root is.
+    RealTime,
     /// A machine that is there for the tests alone, a VM: memory may be made short there, settings of
     /// the kernel changed, and its trace emptied. The lane is it or is not.
     OwnMachine,
@@ -83,7 +85,7 @@ pub enum Facility {
 
 impl Facility {
     /// All of them.
-    pub const ALL: [Facility; 19] = [
+    pub const ALL: [Facility; 20] = [
         Facility::Binder,
         Facility::DmaHeapSystem,
         Facility::Cma,
@@ -99,6 +101,7 @@ impl Facility {
         Facility::MemoryController,
         Facility::Tracing,
         Facility::Seccomp,
+        Facility::RealTime,
         Facility::OwnMachine,
         Facility::CCompiler,
         Facility::OtherLibc,
@@ -123,6 +126,7 @@ impl Facility {
             Facility::MemoryController => "memory-controller",
             Facility::Tracing => "tracing",
             Facility::Seccomp => "seccomp",
+            Facility::RealTime => "real-time",
             Facility::OwnMachine => "own-machine",
             Facility::CCompiler => "c-compiler",
             Facility::OtherLibc => "other-libc",

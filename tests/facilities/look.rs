@@ -41,6 +41,10 @@ pub fn is_here(facility: Facility) -> bool {
             is_root && groups.is_ok_and(|groups| has_free_memory_controller(&groups))
         }
         Facility::Tracing => exists("/sys/kernel/tracing/trace_marker"),
+        Facility::RealTime => {
+            let status = fs::read_to_string("/proc/self/status");
+            status.is_ok_and(|status| has_capability(&status, CAP_SYS_NICE))
+        }
         Facility::OwnMachine => {
             std::env::var("BERTH_LANE").is_ok_and(|lane| !lane.is_empty() && lane != "host")
         }
@@ -56,6 +60,16 @@ pub fn is_here(facility: Facility) -> bool {
                 && exists("/sys/fs/selinux/class/service_manager")
         }
     }
+}
+
+/// `include/uapi/linux/capability.h`.
+const CAP_SYS_NICE: u32 = 23;
+
+/// Whether `/proc/self/status` (proc_pid_status(5)) says that the process has a capability.
+fn has_capability(status: &str, capability: u32) -> bool {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let bits = line.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    bits.is_some_and(|bits| bits >> capability & 1 != 0)
 }
 
 /// Whether `/proc/cgroups` (cgroups(7)) says of the memory controller that it is enabled and that
@@ -99,6 +113,13 @@ mod tests {
         ));
         assert!(!has_free_memory_controller(&groups.replace("memory\t0\t1\t1", "memory\t0\t1\t0")));
         assert!(!has_free_memory_controller("#subsys_name\n"));
+    }
+
+    #[test]
+    fn a_capability_is_a_bit_of_those_in_effect() {
+        let status = "Name:\tany\nCapPrm:\t000001ffffffffff\nCapEff:\t0000000000800001\n";
+        assert!(has_capability(status, CAP_SYS_NICE) && has_capability(status, 0));
+        assert!(!has_capability(status, 1) && !has_capability("Name:\tany\n", 0));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod c_libraries;
 mod hostile;
 mod killed;
 mod model;
+mod priority;
 mod pthread;
 
 use std::io::{BufRead, BufReader, Write};

@@ -31,6 +31,7 @@ fn main() -> Result<()> {
         "produce" => produce(&memory, number),
         "consume" => consume(&memory, number),
         "count" => count(&memory),
+        "own" => own(&memory),
         "wait" => wait(&memory),
         "play" => play(&memory),
         "scribble" => scribble(&memory, number),
@@ -164,6 +165,19 @@ fn count(memory: &File) -> Result<()> {
         drop(guard);
         progress.made();
     }
+}
+
+/// Takes the mutex and has it until it is asked for anything; then lives on.
+fn own(memory: &File) -> Result<()> {
+    let mutex = Mutex::attach(memory.as_fd(), MUTEX)?;
+    let Ok(guard) = mutex.lock(PATIENCE) else { bail!("the mutex is not free") };
+    let (mut lines, mut out) = (io::stdin().lock().lines(), io::stdout().lock());
+    writeln!(out, "locked")?;
+    lines.next().transpose()?;
+    drop(guard);
+    writeln!(out, "unlocked")?;
+    lines.next().transpose()?;
+    Ok(())
 }
 
 /// Waits for a condition that never comes, and passes on what was meant for another, until killed.
