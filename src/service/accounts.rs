@@ -26,18 +26,23 @@ pub struct Limits {
     pub session_bytes: u64,
     /// Buffers of one session, acquired ones included.
     pub session_buffers: u64,
+    /// Descriptors that the service keeps of the buffers and pools of one session.
+    pub session_descriptors: u64,
     /// Open share tokens of one session.
     pub session_tokens: u64,
     /// Bytes of one uid.
     pub uid_bytes: u64,
     /// Buffers of one uid, acquired ones included.
     pub uid_buffers: u64,
+    /// Descriptors that the service keeps of the buffers and pools of one uid.
+    pub uid_descriptors: u64,
     /// Sessions of one uid.
     pub uid_sessions: u64,
     /// Bytes of the service.
     pub service_bytes: u64,
-    /// Descriptors that the service keeps of buffers: one each, two of those with two faces. No more
-    /// buffers than this are acquired, either.
+    /// Descriptors that the service keeps: one of a buffer, two of one with two faces; of a pool's pages
+    /// one for each participant that it can have, and two. No more buffers than this are acquired,
+    /// either.
     pub service_descriptors: u64,
     /// Sessions of the service.
     pub service_sessions: u64,
@@ -58,19 +63,24 @@ impl Limits {
     /// Limits for a machine of `total_bytes` of memory and a process of so many `descriptors`.
     ///
     /// No client can take more than half of the memory, all of them together no more than three
-    /// quarters, and a sixteenth stays free whoever asks.
+    /// quarters, and a sixteenth stays free whoever asks. No uid can take more than two thirds of the
+    /// descriptors.
     pub fn of_machine(total_bytes: u64, descriptors: u64) -> Limits {
         let service_descriptors =
             descriptors.saturating_sub(Self::DESCRIPTORS_IN_FLIGHT).max(descriptors / 2);
-        // Whoever takes all that it may, even of buffers with two, leaves some for the others.
+        // Whoever takes all the buffers that it may, even with two each, leaves some for the others.
         let third_of_them = service_descriptors / 3;
+        let session_buffers = 16_384.min(third_of_them);
         Limits {
             buffer_bytes: total_bytes / 4,
             session_bytes: total_bytes / 2,
-            session_buffers: 16_384.min(third_of_them),
+            session_buffers,
+            // A pool has more than a buffer.
+            session_descriptors: session_buffers.saturating_mul(2),
             session_tokens: 1024,
             uid_bytes: total_bytes / 2,
             uid_buffers: 32_768.min(third_of_them),
+            uid_descriptors: third_of_them.saturating_mul(2),
             uid_sessions: 256,
             service_bytes: total_bytes / 4 * 3,
             service_descriptors,
@@ -238,10 +248,13 @@ impl Accounts {
         let amount = Used { bytes, buffers: count, descriptors, ..Used::default() };
         let (limits, own_limits) = (&self.limits, self.limits_of(uid));
         self.book(uid, amount, |service, own| {
+            own.room_for(uid, count, own_limits.buffers)?;
+            let limit = own_limits.descriptors;
+            within(Scope::Uid(uid), "descriptors", own.descriptors, descriptors, limit)
+                .map_err(Refusal::TooManyFds)?;
             let limit = limits.service_descriptors;
             within(Scope::Service, "descriptors", service.descriptors, descriptors, limit)
                 .map_err(Refusal::TooManyFds)?;
-            own.room_for(uid, count, own_limits.buffers)?;
             within(Scope::Uid(uid), "bytes", own.bytes, bytes, own_limits.bytes)
                 .map_err(Refusal::OverQuota)?;
             within(Scope::Service, "bytes", service.bytes, bytes, limits.service_bytes)
@@ -407,9 +420,11 @@ mod tests {
             buffer_bytes: 100,
             session_bytes: 100,
             session_buffers: 10,
+            session_descriptors: 10,
             session_tokens: 1,
             uid_bytes: 100,
             uid_buffers: 10,
+            uid_descriptors: 11,
             uid_sessions: 2,
             service_bytes: 150,
             service_descriptors: 12,
@@ -427,6 +442,12 @@ mod tests {
             let limits = Limits::of_machine(total, descriptors);
             assert!(limits.uid_bytes < limits.service_bytes, "{limits:?}");
             assert!(limits.uid_buffers * 2 < limits.service_descriptors, "{limits:?}");
+            assert!(limits.uid_descriptors < limits.service_descriptors, "{limits:?}");
+            // Whoever takes all of them in pools leaves room for a pool of another's.
+            assert!(limits.service_descriptors - limits.uid_descriptors > 18, "{limits:?}");
+            assert!(limits.uid_buffers * 2 <= limits.uid_descriptors, "{limits:?}");
+            assert!(limits.session_buffers * 2 <= limits.session_descriptors, "{limits:?}");
+            assert!(limits.session_descriptors <= limits.uid_descriptors, "{limits:?}");
             assert!(limits.uid_sessions < limits.service_sessions, "{limits:?}");
             assert!(limits.session_buffers <= limits.uid_buffers, "{limits:?}");
             assert!(limits.service_descriptors < descriptors, "{limits:?}");
@@ -440,12 +461,13 @@ mod tests {
 
     #[test]
     fn a_uid_with_limits_of_its_own_has_those_and_others_have_theirs() {
-        let own = UidLimits { bytes: 140, buffers: 1, sessions: 1 };
+        let own = UidLimits { bytes: 140, buffers: 1, descriptors: 3, sessions: 1 };
         let accounts = Arc::new(Accounts::new(limits(), BTreeMap::from([(7, own)])));
         let held = accounts.admit(7, 140, 1, 1).unwrap();
         let refusal = accounts.admit(7, 1, 1, 1).unwrap_err();
         assert_eq!(refusal.code(), AllocatorError::TOO_MANY_BUFFERS);
         drop(held);
+        assert_eq!(accounts.admit(7, 1, 4, 1).unwrap_err().code(), AllocatorError::TOO_MANY_FDS);
         assert_eq!(
             accounts.admit(7, 141, 1, 1).unwrap_err().code(),
             AllocatorError::QUOTA_EXCEEDED
@@ -523,6 +545,23 @@ mod tests {
     }
 
     #[test]
+    fn a_uid_keeps_no_more_descriptors_than_it_may_however_few_its_buffers_are() {
+        let accounts = accounts();
+        // As a pool, which is one buffer with many.
+        let held = accounts.admit(1, 1, 9, 1).unwrap();
+        let refusal = accounts.admit(1, 1, 3, 1).unwrap_err();
+        assert_eq!(refusal.code(), AllocatorError::TOO_MANY_FDS);
+        let said = "uid 1 uses 9 descriptors of at most 11; 3 more were asked for";
+        assert!(refusal.to_string().contains(said), "{refusal}");
+        // The others have what it could not take.
+        let _others = accounts.admit(2, 1, 3, 1).unwrap();
+        let refusal = accounts.admit(1, 1, 1, 1).unwrap_err();
+        assert!(refusal.to_string().contains("the service uses 12 descriptors"), "{refusal}");
+        drop(held);
+        assert!(accounts.admit(1, 1, 3, 3).is_ok());
+    }
+
+    #[test]
     fn all_uids_together_stay_within_the_service() {
         let accounts = accounts();
         let _first = accounts.admit(1, 100, 1, 1).unwrap();
@@ -597,7 +636,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_sequence_passes_a_limit_or_loses_a_byte(
-            steps in proptest::collection::vec((0u32..3, 0u64..80, 0u64..5, 0..4u8), 1..60)
+            steps in proptest::collection::vec((0u32..3, 0u64..80, 0u64..5, 0..5u8), 1..60)
         ) {
             let accounts = accounts();
             let mut held = Vec::new();
@@ -605,15 +644,19 @@ mod tests {
                 match what {
                     0 if !held.is_empty() => drop(held.remove(0)),
                     1 => held.extend(accounts.admit_taking(uid)),
+                    // A pool: one buffer, and descriptors for all who could take part.
+                    2 => held.extend(accounts.admit(uid, bytes, count + 2, 1)),
                     _ => held.extend(accounts.admit(uid, bytes, 1, count)),
                 }
                 let service = accounts.service();
-                prop_assert!(service.bytes <= 150 && service.buffers <= 12 && service.taken <= 12);
+                prop_assert!(service.bytes <= 150 && service.descriptors <= 12);
+                prop_assert!(service.taken <= 12);
                 let mut sum = Used::default();
                 held.iter().for_each(|charge| sum.add(charge.amount));
                 prop_assert_eq!(sum, service);
                 for (_, used) in accounts.uids() {
                     prop_assert!(used.bytes <= 100 && used.buffers + used.taken <= 10);
+                    prop_assert!(used.descriptors <= 11);
                 }
             }
             drop(held);

@@ -12,7 +12,7 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     Access::Access, BufferDescriptor::BufferDescriptor,
 };
 
-use crate::accounts::Charge;
+use crate::accounts::{Charge, Used};
 use crate::heap::Heap;
 use crate::heaps::Choice;
 use crate::lock::lock;
@@ -119,8 +119,13 @@ impl Service {
         let bytes = self.allocation_bytes(request.bytes(), choice.heap, recycles)?;
         let too_large = Refusal::TooLarge { asked: bytes, limit: self.max_buffer_bytes() };
         let batch_bytes = bytes.checked_mul(count).ok_or(too_large)?;
-        let room = session.reserve(count, batch_bytes)?;
         let descriptors = choice.heap.descriptors(request.face());
+        let room = session.reserve(Used {
+            buffers: count,
+            bytes: batch_bytes,
+            descriptors: descriptors.saturating_mul(count),
+            ..Used::default()
+        })?;
         let (uid, accounts) = (session.uid, &self.accounts);
         let charge = self.admitted_or_settled(uid, || {
             accounts.admit_within_limits(uid, batch_bytes, descriptors, count)

@@ -249,6 +249,11 @@ impl Memory {
         self.held.check_read_only(self.is_sealed())
     }
 
+    /// How many descriptors the service keeps of it.
+    pub(crate) fn descriptors(&self) -> u64 {
+        self.heap.descriptors(self.request.face())
+    }
+
     /// Whether the descriptor that is handed out to write is a dma-buf.
     pub(crate) fn is_dma_buf(&self) -> bool {
         self.held.is_dma_buf()

@@ -14,7 +14,7 @@
 //! usage USAGE[|USAGE...] CLASS...   where buffers of any of these usages come from, the best first
 //! stride WHO BYTES                  what the stride is a multiple of for base, gpu, composer, ...
 //! limit LIMIT VALUE                 the most of a buffer, a session, a uid, the service
-//! uid UID bytes|buffers|sessions VALUE   the same for one uid
+//! uid UID bytes|buffers|descriptors|sessions VALUE   the same for one uid
 //! ```
 //!
 //! What no line says is as it would be without the file. No line overrides another: the same thing
@@ -231,9 +231,12 @@ impl fmt::Display for Policy {
         writeln!(f, "stride video {video}\nstride camera {camera}")?;
         write!(f, "{}", self.limits)?;
         for (uid, own) in &self.uids {
-            for (name, stated) in
-                [("bytes", own.bytes), ("buffers", own.buffers), ("sessions", own.sessions)]
-            {
+            for (name, stated) in [
+                ("bytes", own.bytes),
+                ("buffers", own.buffers),
+                ("descriptors", own.descriptors),
+                ("sessions", own.sessions),
+            ] {
                 if let Some(stated) = stated {
                     writeln!(f, "uid {uid} {name} {}", stated.value)?;
                 }

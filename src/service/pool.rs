@@ -17,7 +17,7 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
 use crate::accounts::{within, Charge};
 use crate::lock::lock;
 use crate::refusal::{Refusal, Scope};
-use crate::session::{Holding, Session};
+use crate::session::{Holding, Kept, Session};
 use crate::tokens::Shared;
 
 /// Bytes of the pages that all participants share: board and table.
@@ -42,8 +42,8 @@ pub(crate) struct Pool {
     /// What each slot is.
     pub(crate) descriptor: BufferDescriptor,
     max_participants: u32,
-    /// For the pages.
-    _charge: Charge,
+    /// For the pages: the uid's, and what the session keeps.
+    _charges: (Charge, Kept),
     state: Mutex<State>,
 }
 
@@ -91,18 +91,18 @@ pub(crate) struct PoolFigures {
 }
 
 impl Pool {
-    /// A pool without slots and participants. `charge` is for its pages.
+    /// A pool without slots and participants. `charges` are for its pages.
     pub(crate) fn new(
         id: i64,
         owner: Arc<Session>,
         descriptor: BufferDescriptor,
         bounds: Bounds,
-        charge: Charge,
+        charges: (Charge, Kept),
     ) -> Result<Pool, Refusal> {
         let keeper = Keeper::new("berth pool", bounds).map_err(Refusal::of_kernel)?;
         let state = Mutex::new(State { keeper, closed: false, slots: BTreeMap::new() });
         let max_participants = bounds.participants;
-        Ok(Pool { id, owner, descriptor, max_participants, _charge: charge, state })
+        Ok(Pool { id, owner, descriptor, max_participants, _charges: charges, state })
     }
 
     /// Whether there is a seat.

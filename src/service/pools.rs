@@ -189,9 +189,10 @@ impl Service {
         self.pools.check_room(session.id)?;
         // All pages that it can come to have, and their descriptors.
         let descriptors = u64::from(most).saturating_add(2);
+        let kept = session.keep(descriptors)?;
         let charge = self.admit(session.uid, pages_bytes(most), descriptors, 1)?;
         let id = self.new_id();
-        let pool = Pool::new(id, session.clone(), descriptor.clone(), bounds, charge)?;
+        let pool = Pool::new(id, session.clone(), descriptor.clone(), bounds, (charge, kept))?;
         let pool = Arc::new(pool);
         let mut buffers = self.pool_buffers(session, descriptor, slots)?;
         let result = pool

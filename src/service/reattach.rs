@@ -18,7 +18,7 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     Access::Access, BufferInfo, IAllocator, OpenToken::OpenToken, ReattachEntry::ReattachEntry,
 };
 
-use crate::accounts::Charge;
+use crate::accounts::{Charge, Used};
 use crate::heap::Heap;
 use crate::lingering::Address;
 use crate::memory::{Former, Memory, Place};
@@ -81,7 +81,9 @@ impl Service {
         mark: Identity,
         former: Former,
     ) -> Result<Arc<Memory>, Refusal> {
-        let room = session.reserve(1, claim.bytes)?;
+        let (bytes, descriptors) = (claim.bytes, claim.descriptors());
+        let amount = Used { buffers: 1, bytes, descriptors, ..Used::default() };
+        let room = session.reserve(amount)?;
         let charge = self.admit_again(session.uid, claim)?;
         let mut presented = Presented { former: Some(former), charge: Some(charge), taking: None };
         let back = self.restored.known().own(mark, claim.owner, &mut presented)?;
@@ -204,7 +206,7 @@ impl Service {
 
     /// Books a buffer that is there already.
     fn admit_again(&self, uid: u32, claim: &Claim) -> Result<Charge, Refusal> {
-        let descriptors = claim.heap.descriptors(claim.request.face());
+        let descriptors = claim.descriptors();
         self.admitted_or_settled(uid, || {
             self.accounts.admit_within_limits(uid, claim.bytes, descriptors, 1)
         })
@@ -279,6 +281,11 @@ impl Claim {
             fallback: has(BufferInfo::FLAG_FALLBACK_HEAP),
             recycled: has(BufferInfo::FLAG_RECYCLED),
         })
+    }
+
+    /// How many descriptors the service will keep.
+    fn descriptors(&self) -> u64 {
+        self.heap.descriptors(self.request.face())
     }
 
     /// What the kernel and the receipt say: which memory it is, and the memory, unless only a part of

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use vendor_berth_allocator::aidl::vendor::berth::allocator::Access::Access;
 
-use crate::accounts::{within, Charge, Limits};
+use crate::accounts::{within, Charge, Limits, Used};
 use crate::lock::lock;
 use crate::memory::Memory;
 use crate::receipts::Taken;
@@ -53,6 +53,8 @@ pub(crate) struct Held {
     pub(crate) owned: u64,
     /// Their bytes.
     pub(crate) bytes: u64,
+    /// Descriptors that the service keeps of them, and of the session's pools.
+    pub(crate) descriptors: u64,
     /// Buffers that it acquired.
     pub(crate) taken: u64,
     /// Tokens that it gave out.
@@ -75,6 +77,8 @@ pub(crate) struct SessionLimits {
     pub(crate) bytes: u64,
     /// Buffers, acquired ones included.
     pub(crate) buffers: u64,
+    /// Descriptors that the service keeps.
+    pub(crate) descriptors: u64,
 }
 
 impl SessionLimits {
@@ -88,6 +92,7 @@ impl SessionLimits {
         Ok(SessionLimits {
             bytes: wanted("maxBytes", bytes, most.session_bytes)?,
             buffers: wanted("maxBuffers", buffers.into(), most.session_buffers)?,
+            descriptors: most.session_descriptors,
         })
     }
 }
@@ -113,8 +118,15 @@ pub(crate) struct Session {
 #[derive(Debug)]
 pub(crate) struct Room<'session> {
     session: &'session Session,
-    buffers: u64,
-    bytes: u64,
+    amount: Used,
+}
+
+/// Descriptors that the service keeps of a session and of none of its buffers; given back when
+/// dropped.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    session: Arc<Session>,
+    descriptors: u64,
 }
 
 impl Session {
@@ -154,16 +166,26 @@ impl Session {
         lock(&self.table).open
     }
 
-    /// Takes room for a batch before the kernel is asked for it.
-    pub(crate) fn reserve(&self, buffers: u64, bytes: u64) -> Result<Room<'_>, Refusal> {
+    /// Takes room for a batch before the kernel is asked for it: for its buffers, bytes and
+    /// descriptors.
+    pub(crate) fn reserve(&self, amount: Used) -> Result<Room<'_>, Refusal> {
         self.with_open(|table| {
             let held = &mut table.held;
-            held.room_for(buffers, &self.limits)?;
-            within(Scope::Session, "bytes", held.bytes, bytes, self.limits.bytes)
+            held.room_for(amount.buffers, &self.limits)?;
+            held.room_for_descriptors(amount.descriptors, &self.limits)?;
+            within(Scope::Session, "bytes", held.bytes, amount.bytes, self.limits.bytes)
                 .map_err(Refusal::OverQuota)?;
-            held.owned = held.owned.saturating_add(buffers);
-            held.bytes = held.bytes.saturating_add(bytes);
-            Ok(Room { session: self, buffers, bytes })
+            held.add(amount);
+            Ok(Room { session: self, amount })
+        })
+    }
+
+    /// Takes room for descriptors that are none of a buffer's.
+    pub(crate) fn keep(self: &Arc<Self>, descriptors: u64) -> Result<Kept, Refusal> {
+        self.with_open(|table| {
+            table.held.room_for_descriptors(descriptors, &self.limits)?;
+            table.held.add(Used { descriptors, ..Used::default() });
+            Ok(Kept { session: self.clone(), descriptors })
         })
     }
 
@@ -295,6 +317,15 @@ impl Session {
         std::mem::take(&mut table.buffers).into_iter().collect()
     }
 
+    /// Gives room back.
+    fn subtract(&self, amount: Used) {
+        let mut table = lock(&self.table);
+        // A session that ended meanwhile holds nothing any more, this room included.
+        if table.open {
+            table.held.subtract(amount);
+        }
+    }
+
     fn with_open<T>(
         &self,
         act: impl FnOnce(&mut Table) -> Result<T, Refusal>,
@@ -338,11 +369,29 @@ impl Held {
             .map_err(Refusal::TooManyBuffers)
     }
 
+    fn room_for_descriptors(&self, more: u64, limits: &SessionLimits) -> Result<(), Refusal> {
+        within(Scope::Session, "descriptors", self.descriptors, more, limits.descriptors)
+            .map_err(Refusal::TooManyFds)
+    }
+
+    fn add(&mut self, amount: Used) {
+        self.owned = self.owned.saturating_add(amount.buffers);
+        self.bytes = self.bytes.saturating_add(amount.bytes);
+        self.descriptors = self.descriptors.saturating_add(amount.descriptors);
+    }
+
+    fn subtract(&mut self, amount: Used) {
+        self.owned = self.owned.saturating_sub(amount.buffers);
+        self.bytes = self.bytes.saturating_sub(amount.bytes);
+        self.descriptors = self.descriptors.saturating_sub(amount.descriptors);
+    }
+
     fn forget(&mut self, holding: &Holding) {
         match &holding.role {
             Role::Owner(tokens) => {
-                self.owned = self.owned.saturating_sub(1);
-                self.bytes = self.bytes.saturating_sub(holding.memory.bytes);
+                let memory = &holding.memory;
+                let (bytes, descriptors) = (memory.bytes, memory.descriptors());
+                self.subtract(Used { buffers: 1, bytes, descriptors, ..Used::default() });
                 self.tokens = self.tokens.saturating_sub(tokens.len() as u64);
             }
             Role::Taker(_) => self.taken = self.taken.saturating_sub(1),
@@ -357,8 +406,7 @@ impl Room<'_> {
         buffers: impl Iterator<Item = (i64, Arc<Memory>)>,
     ) -> Result<(), Refusal> {
         self.session.with_open(|table| {
-            self.buffers = 0;
-            self.bytes = 0;
+            self.amount = Used::default();
             let owned = |memory| Holding { memory, role: Role::Owner(Vec::new()) };
             table.buffers.extend(buffers.map(|(id, memory)| (id, owned(memory))));
             Ok(())
@@ -368,14 +416,14 @@ impl Room<'_> {
 
 impl Drop for Room<'_> {
     fn drop(&mut self) {
-        if self.buffers == 0 {
-            return;
+        if self.amount != Used::default() {
+            self.session.subtract(self.amount);
         }
-        let mut table = lock(&self.session.table);
-        // A session that ended meanwhile holds nothing any more, this room included.
-        if table.open {
-            table.held.owned = table.held.owned.saturating_sub(self.buffers);
-            table.held.bytes = table.held.bytes.saturating_sub(self.bytes);
-        }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.session.subtract(Used { descriptors: self.descriptors, ..Used::default() });
     }
 }

@@ -610,6 +610,9 @@ pub enum Crowd {
     /// In as many sessions acquire what a session of the same uid shares with it, again and again until
     /// that is refused for a limit: how often was it acquired?
     Acquisitions(usize),
+    /// Make pools of one slot for as many participants as can be, in one session after the other, until
+    /// that is refused for a limit: how many were made?
+    Pools,
     /// In as many threads allocate, list, free and try wrong tokens, from now on and without end.
     Busy(Descriptor, usize),
     /// Open a session whose callback never returns, and take part in so many buffers that are then

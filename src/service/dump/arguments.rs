@@ -27,8 +27,8 @@ Keys of the JSON; later versions only add some. Sizes are bytes, ages millisecon
                purgeable_bytes (of such regions), unpinned_bytes (of their chunks), lingering_buffers,
                lingering_bytes (given up, still held), idle_buffers, idle_bytes, cleared_buffers (of
                the idle ones), pressure (0 normal, 1 moderate, 2 critical)
-  limits       buffer_bytes, session_bytes, session_buffers, uid_bytes, service_bytes,
-               service_descriptors, reserve_bytes
+  limits       buffer_bytes, session_bytes, session_buffers, session_descriptors, uid_bytes,
+               uid_buffers, uid_descriptors, service_bytes, service_descriptors, reserve_bytes
   heaps        [name, class, dma_buf, present, max_buffer_bytes, buffers, bytes (in use)]
   refusals_by_cause  how often, by the name in AllocatorError
   latencies    by operation: count, p50_us, p90_us, p99_us, max_us, in microseconds
@@ -39,7 +39,8 @@ Keys of the JSON; later versions only add some. Sizes are bytes, ages millisecon
                \"available\" if there is none), changes: [level, age_ms], the latest first
   uids         [uid, sessions, buffers, acquired (others pay for them), bytes, descriptors (of the
                service)], the largest first
-  sessions     [id, name, uid, pid, age_ms, owned, acquired, bytes, buffers]
+  sessions     [id, name, uid, pid, age_ms, owned, acquired, descriptors (of the service), bytes,
+               buffers]
   buffers      of a session, or of all: [id, name, kind, heap, bytes, device, inode, sealed, age_ms,
                role, pool (or 0), charged_uid, takers (how often it is acquired), taken_by (the
                sessions that did, at most 32; none with the role \"taker\") and taken_by_more (how

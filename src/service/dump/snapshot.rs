@@ -155,7 +155,10 @@ pub(super) struct ShownLimits {
     pub(super) buffer_bytes: u64,
     pub(super) session_bytes: u64,
     pub(super) session_buffers: u64,
+    pub(super) session_descriptors: u64,
     pub(super) uid_bytes: u64,
+    pub(super) uid_buffers: u64,
+    pub(super) uid_descriptors: u64,
     pub(super) service_bytes: u64,
     pub(super) service_descriptors: u64,
     pub(super) reserve_bytes: u64,
@@ -194,6 +197,8 @@ pub(super) struct ShownSession {
     pub(super) age_ms: u64,
     pub(super) owned: u64,
     pub(super) acquired: u64,
+    /// Of the service, kept for its buffers and pools.
+    pub(super) descriptors: u64,
     /// Of those that it owns.
     pub(super) bytes: u64,
 }
@@ -289,7 +294,10 @@ impl Overview {
                 buffer_bytes: limits.buffer_bytes,
                 session_bytes: limits.session_bytes,
                 session_buffers: limits.session_buffers,
+                session_descriptors: limits.session_descriptors,
                 uid_bytes: limits.uid_bytes,
+                uid_buffers: limits.uid_buffers,
+                uid_descriptors: limits.uid_descriptors,
                 service_bytes: limits.service_bytes,
                 service_descriptors: limits.service_descriptors,
                 reserve_bytes: limits.reserve_bytes,
@@ -434,6 +442,7 @@ impl View {
             age_ms: milliseconds(session.since),
             owned: held.owned,
             acquired: held.taken,
+            descriptors: held.descriptors,
             bytes: held.bytes,
         })
     }

@@ -27,7 +27,9 @@ const OTHER_UID: u32 = 10_002;
 fn service() -> Arc<Service> {
     let limits = Limits {
         session_buffers: 1 << 20,
+        session_descriptors: 1 << 20,
         uid_buffers: 1 << 20,
+        uid_descriptors: 1 << 20,
         reserve_bytes: 0,
         ..Limits::of_machine(1 << 40, 1 << 20)
     };

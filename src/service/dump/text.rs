@@ -99,7 +99,7 @@ pub(super) fn write(
             "id", "uid", "pid", "buffers", "acquired", "size", "age"
         )?;
         for shown in sessions(service, arguments.uid).filter_map(|view| view.shown()) {
-            let ShownSession { id, name, uid, pid, age_ms, owned, acquired, bytes } = shown;
+            let ShownSession { id, name, uid, pid, age_ms, owned, acquired, bytes, .. } = shown;
             let (size, age) = (Size(bytes), Age(age_ms));
             writeln!(
                 writer,
@@ -154,6 +154,9 @@ fn write_overview(overview: &Overview, writer: &mut dyn Write) -> io::Result<()>
     }
     let ShownLimits { buffer_bytes, session_bytes, uid_bytes, .. } = overview.limits;
     let ShownLimits { service_bytes, reserve_bytes, .. } = overview.limits;
+    let ShownLimits { session_buffers, uid_buffers, .. } = overview.limits;
+    let ShownLimits { session_descriptors, uid_descriptors, service_descriptors, .. } =
+        overview.limits;
     writeln!(
         writer,
         "  limits: buffer {}, session {}, uid {}, service {}, reserve {}",
@@ -162,6 +165,11 @@ fn write_overview(overview: &Overview, writer: &mut dyn Write) -> io::Result<()>
         Size(uid_bytes),
         Size(service_bytes),
         Size(reserve_bytes)
+    )?;
+    writeln!(
+        writer,
+        "  limits of buffers: session {session_buffers}, uid {uid_buffers}; of descriptors: session \
+         {session_descriptors}, uid {uid_descriptors}, service {service_descriptors}"
     )?;
     for heap in &overview.heaps {
         write_heap(heap, writer)?;

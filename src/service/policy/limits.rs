@@ -40,12 +40,16 @@ pub enum LimitKey {
     SessionBytes,
     /// [`Limits::session_buffers`].
     SessionBuffers,
+    /// [`Limits::session_descriptors`].
+    SessionDescriptors,
     /// [`Limits::session_tokens`].
     SessionTokens,
     /// [`Limits::uid_bytes`].
     UidBytes,
     /// [`Limits::uid_buffers`].
     UidBuffers,
+    /// [`Limits::uid_descriptors`].
+    UidDescriptors,
     /// [`Limits::uid_sessions`].
     UidSessions,
     /// [`Limits::service_bytes`].
@@ -67,9 +71,10 @@ pub enum LimitKey {
 use LimitKey::*;
 
 /// Limits that lie within each other, the widest first.
-const NESTED: [&[LimitKey]; 5] = [
+const NESTED: [&[LimitKey]; 6] = [
     &[ServiceBytes, UidBytes, SessionBytes, BufferBytes],
     &[ServiceDescriptors, UidBuffers, SessionBuffers],
+    &[ServiceDescriptors, UidDescriptors, SessionDescriptors],
     &[ServiceSessions, UidSessions],
     &[ServiceBytes, IdleBytes],
     &[ServiceDescriptors, IdleBuffers],
@@ -77,13 +82,15 @@ const NESTED: [&[LimitKey]; 5] = [
 
 impl LimitKey {
     /// All of them, in the order of [`Limits`].
-    pub const ALL: [LimitKey; 14] = [
+    pub const ALL: [LimitKey; 16] = [
         BufferBytes,
         SessionBytes,
         SessionBuffers,
+        SessionDescriptors,
         SessionTokens,
         UidBytes,
         UidBuffers,
+        UidDescriptors,
         UidSessions,
         ServiceBytes,
         ServiceDescriptors,
@@ -100,9 +107,11 @@ impl LimitKey {
             BufferBytes => "buffer-bytes",
             SessionBytes => "session-bytes",
             SessionBuffers => "session-buffers",
+            SessionDescriptors => "session-descriptors",
             SessionTokens => "session-tokens",
             UidBytes => "uid-bytes",
             UidBuffers => "uid-buffers",
+            UidDescriptors => "uid-descriptors",
             UidSessions => "uid-sessions",
             ServiceBytes => "service-bytes",
             ServiceDescriptors => "service-descriptors",
@@ -132,9 +141,11 @@ impl LimitKey {
             BufferBytes => &mut limits.buffer_bytes,
             SessionBytes => &mut limits.session_bytes,
             SessionBuffers => &mut limits.session_buffers,
+            SessionDescriptors => &mut limits.session_descriptors,
             SessionTokens => &mut limits.session_tokens,
             UidBytes => &mut limits.uid_bytes,
             UidBuffers => &mut limits.uid_buffers,
+            UidDescriptors => &mut limits.uid_descriptors,
             UidSessions => &mut limits.uid_sessions,
             ServiceBytes => &mut limits.service_bytes,
             ServiceDescriptors => &mut limits.service_descriptors,
@@ -168,7 +179,8 @@ impl LimitOverrides {
     ///
     /// What no line states is lowered where it would pass the limit that contains it; a uid's, that
     /// nobody can have everything unless a line says so, to half of the service's where it would
-    /// reach that.
+    /// reach that. The buffers that a line gives a uid or a session come with a descriptor each, unless
+    /// a line says how many of those there are.
     ///
     /// # Errors
     ///
@@ -190,6 +202,14 @@ impl LimitOverrides {
                 self.fit(&mut limits, *narrow, bound, wide.name())?;
             }
         }
+        let states = |key| self.get(key).is_some();
+        if states(UidBuffers) && !states(UidDescriptors) {
+            limits.uid_descriptors = limits.uid_descriptors.max(limits.uid_buffers);
+        }
+        if states(SessionBuffers) && !states(SessionDescriptors) {
+            let least = limits.session_buffers.min(limits.uid_descriptors);
+            limits.session_descriptors = limits.session_descriptors.max(least);
+        }
         Ok(limits)
     }
 
@@ -207,7 +227,7 @@ impl LimitOverrides {
                 key_error(stated.line, format!("limit {}", key.name()), problem)
             });
         }
-        let is_uids = matches!(key, UidBytes | UidBuffers | UidSessions);
+        let is_uids = matches!(key, UidBytes | UidBuffers | UidDescriptors | UidSessions);
         if is_uids && *value >= bound {
             *value = (bound / 2).max(1).min(bound);
         }
@@ -257,6 +277,8 @@ pub struct UidOverrides {
     pub bytes: Option<Stated<Amount>>,
     /// Instead of [`Limits::uid_buffers`].
     pub buffers: Option<Stated<Amount>>,
+    /// Instead of [`Limits::uid_descriptors`].
+    pub descriptors: Option<Stated<Amount>>,
     /// Instead of [`Limits::uid_sessions`].
     pub sessions: Option<Stated<Amount>>,
 }
@@ -266,8 +288,10 @@ pub struct UidOverrides {
 pub struct UidLimits {
     /// Bytes.
     pub bytes: u64,
-    /// Buffers.
+    /// Buffers, acquired ones included.
     pub buffers: u64,
+    /// Descriptors that the service keeps.
+    pub descriptors: u64,
     /// Sessions.
     pub sessions: u64,
 }
@@ -278,6 +302,7 @@ impl UidLimits {
         UidLimits {
             bytes: limits.uid_bytes,
             buffers: limits.uid_buffers,
+            descriptors: limits.uid_descriptors,
             sessions: limits.uid_sessions,
         }
     }
@@ -286,7 +311,7 @@ impl UidLimits {
 impl UidOverrides {
     /// What this uid may have on a machine of `total_memory` bytes, where `limits` are everybody's,
     /// after the policy. It may be more or less than other uids have; each of its sessions stays
-    /// within the limits of a session.
+    /// within the limits of a session. Buffers come with descriptors as in [`LimitOverrides::apply`].
     ///
     /// # Errors
     ///
@@ -301,12 +326,16 @@ impl UidOverrides {
         for (name, stated, wide, value) in [
             ("bytes", self.bytes, ServiceBytes, &mut own.bytes),
             ("buffers", self.buffers, ServiceDescriptors, &mut own.buffers),
+            ("descriptors", self.descriptors, ServiceDescriptors, &mut own.descriptors),
             ("sessions", self.sessions, ServiceSessions, &mut own.sessions),
         ] {
             let Some(stated) = stated else { continue };
             *value = stated.value.on(total_memory);
             within(stated, *value, wide.of(limits), wide.name())
                 .map_err(|problem| key_error(stated.line, uid_key(uid, name), problem))?;
+        }
+        if self.buffers.is_some() && self.descriptors.is_none() {
+            own.descriptors = own.descriptors.max(own.buffers);
         }
         Ok(own)
     }
@@ -316,6 +345,7 @@ impl UidOverrides {
         for (name, stated, wide) in [
             ("bytes", self.bytes, ServiceBytes),
             ("buffers", self.buffers, ServiceDescriptors),
+            ("descriptors", self.descriptors, ServiceDescriptors),
             ("sessions", self.sessions, ServiceSessions),
         ] {
             let Some(stated) = stated else { continue };

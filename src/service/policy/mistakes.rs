@@ -157,8 +157,8 @@ fn a_stride_is_a_power_of_two_up_to_a_page() {
 
 #[test]
 fn a_limit_is_a_number_in_its_range() {
-    let limits = "one of buffer-bytes, session-bytes, session-buffers, session-tokens, uid-bytes, \
-                  uid-buffers, uid-sessions, service-bytes, service-descriptors, service-sessions, \
+    let limits = "one of buffer-bytes, session-bytes, session-buffers, session-descriptors, \
+                  session-tokens, uid-bytes, uid-buffers, uid-descriptors, uid-sessions, service-bytes, service-descriptors, service-sessions, \
                   reserve-bytes, idle-bytes, idle-buffers, idle-seconds";
     let size = "is no size or share of the memory, such as 65536, 64M or 25%";
     mistakes(&[
@@ -188,7 +188,8 @@ fn a_uid_line_names_uid_and_limit() {
         ("uid 1047", "line 1, uid 1047: a limit of a uid is missing"),
         (
             "uid 1047 memory 1G",
-            "line 1, uid 1047: \"memory\" is no limit of a uid; one of bytes, buffers, sessions",
+            "line 1, uid 1047: \"memory\" is no limit of a uid; one of bytes, buffers, \
+             descriptors, sessions",
         ),
         ("uid 1047 sessions", "line 1, uid 1047 sessions: a value is missing"),
         ("uid 1047 sessions 1G", "line 1, uid 1047 sessions: \"1G\" is no number"),
@@ -222,6 +223,14 @@ fn limits_that_contradict_each_other_on_every_machine_are_refused() {
         (
             "limit session-buffers 10\nlimit service-descriptors 9",
             "line 1, limit session-buffers: 10 is above service-descriptors, 9 in line 2",
+        ),
+        (
+            "limit session-descriptors 10\nlimit uid-descriptors 9",
+            "line 1, limit session-descriptors: 10 is above uid-descriptors, 9 in line 2",
+        ),
+        (
+            "limit service-descriptors 9\nuid 7 descriptors 10",
+            "line 2, uid 7 descriptors: 10 is above service-descriptors, 9 in line 1",
         ),
         (
             "uid 7 bytes 3G\nlimit service-bytes 2G",

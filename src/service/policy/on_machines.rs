@@ -59,8 +59,28 @@ fn nobody_can_have_everything_unless_a_line_says_so() {
     assert_eq!((limits.uid_bytes, limits.uid_sessions), (GIB / 2, 128));
     let limits = limits_on(2 * GIB, "limit service-bytes 1G\nlimit uid-bytes 1G").unwrap();
     assert_eq!(limits.uid_bytes, GIB);
+    let limits = limits_on(2 * GIB, "limit service-descriptors 600").unwrap();
+    assert_eq!((limits.uid_descriptors, limits.session_descriptors), (300, 300));
     let limits = limits_on(2 * GIB, "limit service-sessions 1").unwrap();
     assert_eq!(limits.uid_sessions, 1, "one session is for somebody");
+}
+
+#[test]
+fn buffers_that_a_line_gives_come_with_descriptors_unless_a_line_says_how_many() {
+    let machine = Limits::of_machine(2 * GIB, DESCRIPTORS);
+    assert_eq!((machine.uid_descriptors, machine.session_descriptors), (43_008, 32_768));
+    let limits =
+        limits_on(2 * GIB, "limit uid-buffers 64512\nlimit session-buffers 64000").unwrap();
+    assert_eq!((limits.uid_descriptors, limits.session_descriptors), (64_512, 64_000));
+    let limits = limits_on(2 * GIB, "limit uid-buffers 50\nlimit session-buffers 10").unwrap();
+    assert_eq!((limits.uid_descriptors, limits.session_descriptors), (43_008, 32_768));
+    let text = "limit uid-buffers 64000\nlimit session-buffers 64000\nlimit uid-descriptors 500";
+    let limits = limits_on(2 * GIB, text).unwrap();
+    assert_eq!((limits.uid_descriptors, limits.session_descriptors), (500, 500));
+    let (_, uids) = policy("uid 7 buffers 60000\nuid 8 buffers 60000\nuid 8 descriptors 9")
+        .limits_on(machine, 2 * GIB)
+        .unwrap();
+    assert_eq!([7, 8].map(|uid| uids[&uid].descriptors), [60_000, 9]);
 }
 
 #[test]
@@ -105,12 +125,13 @@ fn what_asks_for_more_than_the_machine_has_is_refused_with_line_and_key() {
 #[test]
 fn one_uid_can_have_more_or_less_than_the_others_but_no_more_than_the_service() {
     let machine = Limits::of_machine(2 * GIB, DESCRIPTORS);
-    let text = "uid 1047 bytes 70%\nuid 1047 sessions 1\nuid 10001 buffers 5";
+    let text = "uid 1047 bytes 70%\nuid 1047 sessions 1\nuid 10001 buffers 5\n\
+                uid 10001 descriptors 7";
     let (limits, uids) = policy(text).limits_on(machine, 2 * GIB).unwrap();
     assert_eq!(limits, machine);
     let others = UidLimits::of(&machine);
     let camera = UidLimits { bytes: 1_503_238_553, sessions: 1, ..others };
-    let application = UidLimits { buffers: 5, ..others };
+    let application = UidLimits { buffers: 5, descriptors: 7, ..others };
     assert_eq!(uids, BTreeMap::from([(1047, camera), (10_001, application)]));
     for (text, error) in [
         (
@@ -120,6 +141,10 @@ fn one_uid_can_have_more_or_less_than_the_others_but_no_more_than_the_service() 
         (
             "uid 0 buffers 64513",
             "line 1, uid 0 buffers: 64513 is above service-descriptors, here 64512",
+        ),
+        (
+            "uid 0 descriptors 64513",
+            "line 1, uid 0 descriptors: 64513 is above service-descriptors, here 64512",
         ),
         (
             "limit service-sessions 9\nuid 0 buffers 1\nuid 0 sessions 9\nuid 1 sessions 4096",

@@ -66,9 +66,10 @@ const STRIDES: [(&str, Stride); 5] = [
 type Own = fn(&mut UidOverrides) -> &mut Option<Stated<Amount>>;
 type ReadAmount = fn(&str) -> Result<Amount, PolicyProblem>;
 /// What a line can say of a uid.
-const UID_LIMITS: [(&str, (Own, ReadAmount)); 3] = [
+const UID_LIMITS: [(&str, (Own, ReadAmount)); 4] = [
     ("bytes", (|own| &mut own.bytes, Amount::parse_bytes)),
     ("buffers", (|own| &mut own.buffers, Amount::parse_count)),
+    ("descriptors", (|own| &mut own.descriptors, Amount::parse_count)),
     ("sessions", (|own| &mut own.sessions, Amount::parse_count)),
 ];
 

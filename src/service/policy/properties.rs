@@ -12,7 +12,7 @@ use super::usage_rule::USAGES;
 use super::*;
 
 /// Words of the format and some that are none, so that many files of them are nearly right.
-const WORDS: [&str; 45] = [
+const WORDS: [&str; 47] = [
     "heap",
     "usage",
     "stride",
@@ -43,8 +43,10 @@ const WORDS: [&str; 45] = [
     "idle-buffers",
     "idle-seconds",
     "session-buffers",
+    "uid-descriptors",
     "bytes",
     "buffers",
+    "descriptors",
     "sessions",
     "64",
     "4096",
@@ -147,7 +149,7 @@ fn limits() -> impl Strategy<Value = LimitOverrides> {
     let any_bytes = prop_oneof![bytes.clone(), shares.clone()];
     let chains = (
         nested(prop_oneof![vec(bytes, 4), vec(shares, 4)]),
-        nested(vec(counts.clone(), 3)),
+        nested(vec(counts.clone(), 5)),
         nested(vec(counts.clone(), 2)),
         proptest::option::of(any_bytes),
         proptest::option::of(counts),
@@ -162,7 +164,11 @@ fn limits() -> impl Strategy<Value = LimitOverrides> {
             }
         };
         state(&[ServiceBytes, UidBytes, SessionBytes, BufferBytes], bytes);
-        state(&[ServiceDescriptors, UidBuffers, SessionBuffers], buffers);
+        let descriptors = [ServiceDescriptors, UidDescriptors, SessionDescriptors];
+        state(
+            &[descriptors[0], UidBuffers, descriptors[1], SessionBuffers, descriptors[2]],
+            buffers,
+        );
         state(&[ServiceSessions, UidSessions], sessions);
         state(&[ReserveBytes, SessionTokens], vec![reserve, tokens]);
         limits
@@ -177,8 +183,13 @@ fn uids() -> impl Strategy<Value = BTreeMap<u32, UidOverrides>> {
         (1..=1u64 << 20).prop_map(Amount::Bytes)
     ];
     let count = || proptest::option::of((1..=100u64).prop_map(Amount::Count).prop_map(stated));
-    let own = (proptest::option::of(bytes.prop_map(stated)), count(), count())
-        .prop_map(|(bytes, buffers, sessions)| UidOverrides { bytes, buffers, sessions })
+    let own = (proptest::option::of(bytes.prop_map(stated)), count(), count(), count())
+        .prop_map(|(bytes, buffers, descriptors, sessions)| UidOverrides {
+            bytes,
+            buffers,
+            descriptors,
+            sessions,
+        })
         .prop_filter("says something", |own| *own != UidOverrides::default());
     btree_map(0..u32::MAX, own, 0..4)
 }
@@ -243,11 +254,14 @@ proptest! {
             prop_assert!(limits.service_bytes <= total - limits.reserve_bytes);
             prop_assert!(limits.session_buffers <= limits.uid_buffers);
             prop_assert!(limits.uid_buffers <= limits.service_descriptors);
+            prop_assert!(limits.session_descriptors <= limits.uid_descriptors);
+            prop_assert!(limits.uid_descriptors <= limits.service_descriptors);
             prop_assert!(limits.service_descriptors <= machine.service_descriptors);
             prop_assert!(limits.uid_sessions <= limits.service_sessions);
             for own in uids.values() {
                 prop_assert!(own.bytes <= limits.service_bytes);
                 prop_assert!(own.buffers <= limits.service_descriptors);
+                prop_assert!(own.descriptors <= limits.service_descriptors);
                 prop_assert!(own.sessions <= limits.service_sessions);
             }
         }

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use berth_kernel::mapping::{Mapping, ReadWrite};
+use proptest::prelude::*;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::AllocatorError::AllocatorError;
 
 use super::*;
@@ -194,6 +195,75 @@ fn growth_beyond_a_limit_leaves_the_pool_as_it_was() {
     assert_eq!((service.accounts.live().buffers, service.pools.figures().0), (4, 1));
 }
 
+/// What a uid keeps of the service's descriptors.
+fn descriptors_of(service: &Service, uid: u32) -> u64 {
+    let uids = service.accounts.uids();
+    uids.iter().find(|(each, _)| *each == uid).map_or(0, |(_, used)| used.descriptors)
+}
+
+#[test]
+fn the_pages_of_pools_are_charged_by_descriptors_to_the_session_and_to_the_uid() {
+    let machine = Limits::of_machine(1 << 30, 4096);
+    let limits = Limits { session_descriptors: 30, uid_descriptors: 45, ..machine };
+    let service = Service::with_limits(limits).unwrap();
+    let (owner, second) = (session(&service, OWNER), session(&service, OWNER));
+    let large = Options { slots: 1, maxParticipants: 16, maxHeld: 0 };
+    let pool = service.create_pool(&owner, &region(4096), &large).unwrap();
+    // Those of 16 participants, of board and table, and the slot's.
+    assert_eq!((owner.held().unwrap().descriptors, descriptors_of(&service, OWNER)), (19, 19));
+    let refused = |session, options| {
+        let refusal = service.create_pool(session, &region(4096), options).map(drop).unwrap_err();
+        assert_eq!(refusal.code(), AllocatorError::TOO_MANY_FDS, "{refusal}");
+        refusal.to_string()
+    };
+    let said = "this session uses 19 descriptors of at most 30; 18 more were asked for";
+    assert!(refused(&owner, &large).contains(said));
+    let many = Options { slots: 12, maxParticipants: 1, maxHeld: 0 };
+    // The pages would fit, and not the slots: nothing of the pool is left.
+    let said = "this session uses 22 descriptors of at most 30; 12 more were asked for";
+    assert!(refused(&owner, &many).contains(said));
+    assert_eq!((owner.held().unwrap().descriptors, descriptors_of(&service, OWNER)), (19, 19));
+    service.create_pool(&second, &region(4096), &large).unwrap();
+    let said = "uid 10001 uses 38 descriptors of at most 45; 18 more were asked for";
+    assert!(refused(&session(&service, OWNER), &large).contains(said));
+    let refusal = service.allocate(&second, &region(4096), 8).map(drop).unwrap_err();
+    assert_eq!(refusal.code(), AllocatorError::TOO_MANY_FDS, "{refusal}");
+    assert!(refusal.to_string().contains("uid 10001 uses 38"), "{refusal}");
+    // Another uid has its own.
+    let other = session(&service, OTHER);
+    service.create_pool(&other, &region(4096), &large).unwrap();
+    service.leave_pool(&owner, pool.id).unwrap();
+    assert_eq!(owner.held().unwrap(), Default::default());
+    service.end_session(second.id, Cause::Died);
+    service.reclaimer.settle(OWNER);
+    assert_eq!(descriptors_of(&service, OWNER), 0);
+    service.create_pool(&owner, &region(4096), &large).unwrap();
+}
+
+#[test]
+fn whoever_makes_all_the_pools_that_it_can_leaves_others_theirs() {
+    let service = service();
+    let large = Options { slots: 1, maxParticipants: 16, maxHeld: 0 };
+    let mut pools = 0;
+    loop {
+        let greedy = session(&service, OWNER);
+        let made = (0..PoolOptions::MAX_POOLS)
+            .take_while(|_| service.create_pool(&greedy, &region(4096), &large).is_ok())
+            .count();
+        pools += made;
+        if made < PoolOptions::MAX_POOLS as usize {
+            break;
+        }
+    }
+    let most = service.accounts.limits().uid_descriptors;
+    assert_eq!(pools as u64, most / 19, "each keeps 18, and one for its slot");
+    let other = session(&service, OTHER);
+    for _ in 0..PoolOptions::MAX_POOLS / 2 {
+        service.create_pool(&other, &region(4096), &large).unwrap();
+    }
+    service.allocate(&other, &region(4096), 64).map(drop).unwrap();
+}
+
 #[test]
 fn a_session_has_so_many_tokens_however_many_pools_they_are_for() {
     let limits = Limits { session_tokens: 2, ..Limits::of_machine(1 << 30, 4096) };
@@ -222,4 +292,130 @@ fn a_session_has_so_many_tokens_however_many_pools_they_are_for() {
     assert_eq!(share_pool(pools[1], lasting), Err(AllocatorError::QUOTA_EXCEEDED));
     service.end_session(owner.id, Cause::Died);
     assert_eq!((service.pools.tokens.usable(), service.tokens.usable()), (0, 0));
+}
+
+/// What a session of the model has: by the pool's id the descriptors of its pages and its slots, and
+/// its other buffers.
+#[derive(Default)]
+struct Modelled {
+    pools: Vec<(i64, u64, u64)>,
+    buffers: Vec<i64>,
+}
+
+impl Modelled {
+    fn descriptors(&self) -> u64 {
+        let pools = self.pools.iter().map(|(_, pages, slots)| pages + slots);
+        pools.sum::<u64>() + self.buffers.len() as u64
+    }
+}
+
+/// Two uids with two sessions each, what they have by a model, and limits that they reach.
+struct Books {
+    service: Arc<Service>,
+    sessions: Vec<(Arc<Session>, Modelled)>,
+}
+
+impl Books {
+    const UIDS: [u32; 4] = [OWNER, OWNER, OTHER, OTHER];
+    const OF_SESSION: u64 = 40;
+    const OF_UID: u64 = 60;
+    const OF_ALL: u64 = 100;
+
+    fn new() -> Books {
+        let limits = Limits {
+            session_descriptors: Self::OF_SESSION,
+            uid_descriptors: Self::OF_UID,
+            service_descriptors: Self::OF_ALL,
+            ..Limits::of_machine(1 << 30, 4096)
+        };
+        let service = Service::with_limits(limits).unwrap();
+        let sessions = Self::UIDS.map(|uid| (session(&service, uid), Modelled::default()));
+        Books { service, sessions: sessions.into() }
+    }
+
+    fn of_uid(&self, uid: u32) -> u64 {
+        let own = self.sessions.iter().filter(|(session, _)| session.uid == uid);
+        own.map(|(_, modelled)| modelled.descriptors()).sum()
+    }
+
+    /// Whether a session may have so many descriptors more.
+    fn has_room(&self, who: usize, more: u64) -> bool {
+        let (session, modelled) = &self.sessions[who];
+        modelled.descriptors() + more <= Self::OF_SESSION
+            && self.of_uid(session.uid) + more <= Self::OF_UID
+            && self.of_uid(OWNER) + self.of_uid(OTHER) + more <= Self::OF_ALL
+    }
+
+    /// Does something, and answers whether it was done or refused as the model says.
+    fn step(&mut self, (who, what, slots, participants): (usize, u8, i32, i32)) -> bool {
+        let service = self.service.clone();
+        let session = self.sessions[who].0.clone();
+        let last = self.sessions[who].1.pools.last().copied();
+        let more = match (what, last) {
+            (0 | 1, _) => participants + 2 + slots,
+            (2, _) => slots,
+            (3, Some((.., before))) => slots - before as i32,
+            _ => 0,
+        };
+        let has_room = self.has_room(who, more.max(0) as u64);
+        let modelled = &mut self.sessions[who].1;
+        let done = match (what, last) {
+            (0 | 1, _) => {
+                let options = Options { slots, maxParticipants: participants, maxHeld: 0 };
+                service.create_pool(&session, &region(1), &options).map(|pool| {
+                    modelled.pools.push((pool.id, participants as u64 + 2, slots as u64));
+                })
+            }
+            (2, _) => service.allocate(&session, &region(1), slots).map(|(batch, _)| {
+                modelled.buffers.extend(batch.iter().map(|fresh| fresh.id));
+            }),
+            (3, Some((id, pages, _))) => service.resize_pool(&session, id, slots).map(|()| {
+                modelled.pools.pop();
+                modelled.pools.push((id, pages, slots as u64));
+            }),
+            (4, Some((id, ..))) => {
+                modelled.pools.pop();
+                service.leave_pool(&session, id)
+            }
+            (5, _) => {
+                let left = modelled.buffers.len().saturating_sub(slots as usize);
+                match modelled.buffers.split_off(left) {
+                    freed if freed.is_empty() => Ok(()),
+                    freed => service.free(&session, &freed),
+                }
+            }
+            (6, _) => {
+                service.end_session(session.id, Cause::Died);
+                let next = self::session(&service, session.uid);
+                self.sessions[who] = (next, Modelled::default());
+                Ok(())
+            }
+            _ => Ok(()),
+        };
+        match done {
+            Ok(()) => has_room,
+            Err(refusal) => !has_room && refusal.code() == AllocatorError::TOO_MANY_FDS,
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+    #[test]
+    fn descriptors_of_pools_and_buffers_are_those_of_a_model_and_pass_no_limit(
+        steps in proptest::collection::vec((0usize..4, 0u8..7, 1i32..12, 1i32..17), 1..40)
+    ) {
+        let mut books = Books::new();
+        for step in steps {
+            prop_assert!(books.step(step), "{:?}", step);
+            for (session, modelled) in &books.sessions {
+                prop_assert_eq!(session.held().unwrap().descriptors, modelled.descriptors());
+            }
+            for uid in [OWNER, OTHER] {
+                // What was freed goes on another thread, or here.
+                books.service.reclaimer.settle(uid);
+                prop_assert_eq!(descriptors_of(&books.service, uid), books.of_uid(uid));
+            }
+        }
+    }
 }

@@ -112,6 +112,29 @@ fn whoever_gives_out_all_its_tokens_leaves_others_theirs() {
 }
 
 #[test]
+fn whoever_makes_all_the_pools_that_it_may_leaves_others_theirs() {
+    // Of a pool's descriptors those of 16 participants, of board and table, and of the slot.
+    const OF_POOL: u64 = 19;
+    const UIDS: u64 = 600;
+    let device = Device::start_with_policy(&format!("limit service-descriptors {}\n", 2 * UIDS));
+    let victim = Victim::new(&device);
+    let greedy = device.client(APP);
+    assert_eq!(greedy.crowd(Crowd::Pools) as u64, UIDS / OF_POOL);
+    let held = || figures_of_uid(&device, APP, ["buffers", "descriptors"]);
+    assert_eq!(held(), [UIDS / OF_POOL * 2, UIDS / OF_POOL * OF_POOL]);
+    victim.works();
+    Victim::new(&device).works();
+    // There are as many for another.
+    let third = device.client(THIRD_APP);
+    assert_eq!(third.crowd(Crowd::Pools) as u64, UIDS / OF_POOL);
+    greedy.kill();
+    third.kill();
+    victim.works();
+    device.await_figures("all is given back", |now| (now.buffers, now.bytes) == (0, 0));
+    device.await_true("all descriptors are given back", || (held() == [0, 0]).then_some(()));
+}
+
+#[test]
 fn whoever_acquires_its_own_again_and_again_has_no_more_of_it_than_of_buffers() {
     const LIMIT: u64 = 2000;
     let device = Device::start_with_policy(&format!("limit uid-buffers {LIMIT}\n"));
@@ -236,6 +259,47 @@ fn what_is_refused_succeeds_when_room_was_made() {
     assert_eq!(refused.code, code::QUOTA_EXCEEDED, "{}", refused.message);
     client.drop_buffer(large[0].handle);
     second.allocate(&page(), 1).unwrap();
+}
+
+#[test]
+fn descriptors_are_refused_beyond_the_limit_of_session_uid_and_service_and_given_again() {
+    let policy = format!(
+        "limit service-descriptors 60\nlimit uid-descriptors 30\nlimit session-descriptors 20\n\
+         uid {OTHER_APP} descriptors 22\n"
+    );
+    let device = Device::start_with_policy(&policy);
+    let refuses = |client: &Client, count, said: &str| {
+        let refused = client.allocate(&page(), count).unwrap_err();
+        assert_eq!(refused.code, code::TOO_MANY_FDS, "{}", refused.message);
+        assert!(refused.message.contains(said), "{}", refused.message);
+    };
+    let (first, second) = (device.client(APP).with_session(), device.client(APP).with_session());
+    let pool = first.create_pool(&page(), (1, 16, 0));
+    refuses(&first, 2, "this session uses 19 descriptors of at most 20; 2 more were asked for");
+    let said = format!("uid {APP} uses 19 descriptors of at most 30; 12 more were asked for");
+    refuses(&second, 12, &said);
+    second.allocate(&page(), 11).unwrap();
+
+    let other = device.client(OTHER_APP).with_session();
+    other.create_pool(&page(), (1, 16, 0));
+    let its_second = device.client(OTHER_APP).with_session();
+    let said = format!("uid {OTHER_APP} uses 19 descriptors of at most 22; 4 more were asked for");
+    refuses(&its_second, 4, &said);
+
+    let third = device.client(THIRD_APP).with_session();
+    let held = third.allocate(&page(), 11).unwrap();
+    refuses(&third, 1, "the service uses 60 descriptors of at most 60; 1 more were asked for");
+    let refused = third.try_create_pool(&page(), (1, 1, 0)).unwrap_err();
+    assert_eq!(refused.code, code::TOO_MANY_FDS, "{}", refused.message);
+    third.drop_buffer(held[0].handle);
+    third.allocate_one(&page());
+    first.leave_pool(pool);
+    first.allocate(&page(), 19).unwrap();
+    let dump: Value = serde_json::from_str(&device.dump(&["--json"])).expect("a dump in JSON");
+    let limits = ["session_descriptors", "uid_descriptors", "service_descriptors"]
+        .map(|name| dump["limits"][name].as_u64().expect("a number"));
+    assert_eq!(limits, [20, 30, 60]);
+    assert_eq!(figures_of_uid(&device, APP, ["descriptors"]), [30]);
 }
 
 #[test]

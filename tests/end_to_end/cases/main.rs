@@ -45,6 +45,7 @@ mod code {
     pub const NO_MEMORY: i32 = AllocatorError::NO_MEMORY.0;
     pub const QUOTA_EXCEEDED: i32 = AllocatorError::QUOTA_EXCEEDED.0;
     pub const TOO_MANY_BUFFERS: i32 = AllocatorError::TOO_MANY_BUFFERS.0;
+    pub const TOO_MANY_FDS: i32 = AllocatorError::TOO_MANY_FDS.0;
     pub const TOO_MANY_SESSIONS: i32 = AllocatorError::TOO_MANY_SESSIONS.0;
     pub const HEAP_UNKNOWN: i32 = AllocatorError::HEAP_UNKNOWN.0;
     pub const HEAP_UNAVAILABLE: i32 = AllocatorError::HEAP_UNAVAILABLE.0;

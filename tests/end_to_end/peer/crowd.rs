@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
 use berth_client::{
-    Access, Allocator, Buffer, Error, RefusalCode, Session, SharePermit, Token, FLAG_GIVEN_UP,
+    Access, Allocator, Buffer, Error, Pool, PoolOptions, RefusalCode, Session, SharePermit, Token,
+    FLAG_GIVEN_UP,
 };
 use berth_end_to_end::protocol::{self, Descriptor};
 use hal_binder::TRANSPORT_VARIABLE;
@@ -32,6 +33,7 @@ const NEWS: Duration = Duration::from_secs(60);
 pub struct Crowd {
     sessions: Vec<Session>,
     buffers: Vec<Buffer>,
+    pools: Vec<Pool>,
 }
 
 impl Crowd {
@@ -47,6 +49,7 @@ impl Crowd {
             }
             Crowd::Tokens => self.take_tokens(allocator),
             Crowd::Acquisitions(sessions) => self.acquire_all(allocator, sessions),
+            Crowd::Pools => self.take_pools(allocator),
             Crowd::Busy(descriptor, threads) => {
                 for _ in 0..threads {
                     let (allocator, descriptor) = (allocator.clone(), descriptor.clone());
@@ -151,6 +154,29 @@ impl Crowd {
         self.sessions.push(owner);
         self.sessions.extend(takers);
         Ok(count)
+    }
+
+    fn take_pools(&mut self, allocator: &Allocator) -> Result<usize> {
+        let region = wire::descriptor(&Descriptor::region(1));
+        let options = PoolOptions { slots: 1, max_participants: 16, max_held: None };
+        let before = self.pools.len();
+        loop {
+            let session = allocator.open_session("makes pools")?;
+            let of_others = self.pools.len();
+            let refused = loop {
+                match session.create_pool_descriptor(&region, options) {
+                    Ok(pool) => self.pools.push(pool),
+                    Err(Error::Refused { code, .. }) => break code,
+                    Err(error) => return Err(error.into()),
+                }
+            };
+            self.sessions.push(session);
+            // A session takes part in so many, and the next in as many.
+            if refused != RefusalCode::QUOTA_EXCEEDED || self.pools.len() == of_others {
+                ensure!(refused == RefusalCode::TOO_MANY_FDS, "refused with {refused:?}");
+                return Ok(self.pools.len() - before);
+            }
+        }
     }
 
     fn be_deaf(&mut self, allocator: &Allocator, rounds: usize) -> Result<usize> {

@@ -34,7 +34,10 @@ enum AllocatorError {
      * a buffer is acquired as often as one can be.
      */
     TOO_MANY_BUFFERS = 7,
-    /** The service has too few descriptors left. */
+    /**
+     * The service keeps as many descriptors as it may for the session, the uid or all, or can open no
+     * further one.
+     */
     TOO_MANY_FDS = 8,
     /** The uid or the service has as many sessions as it may. */
     TOO_MANY_SESSIONS = 9,

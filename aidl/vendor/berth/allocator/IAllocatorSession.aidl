@@ -219,7 +219,8 @@ interface IAllocatorSession {
     /**
      * Makes a pool: buffers that processes hand to each other without calling the service. Its
      * buffers are charged to this session; its pages, which count as one buffer more, to the uid
-     * alone. It ends with this session or by leavePool. Its buffers are not in the session's list.
+     * alone, but for their descriptors: one for each participant that there can be, and two, count
+     * for both. It ends with this session or by leavePool. Its buffers are not in the session's list.
      *
      * @param descriptor what each slot is; the same for all.
      * @param options how many slots and participants.
