@@ -80,7 +80,8 @@ impl Reclaimer {
     }
 
     /// Takes memory whose owner has not come back after a restart. The contents stay with those who
-    /// hold it.
+    /// hold it, those too that were to go with their owner: he may have freed it before, or be alive
+    /// and late by any time, as frozen processes are, and would find his memory emptied.
     pub(crate) fn watch(&self, orphan: Arc<Memory>) {
         lock(&self.lists).fresh.push_back(GivenUp::new(orphan, false, false));
         self.news.notify_one();

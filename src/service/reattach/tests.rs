@@ -207,6 +207,41 @@ fn memory_whose_owner_does_not_come_is_its_takers_until_they_let_go() {
 }
 
 #[test]
+fn what_was_to_go_with_its_owner_stays_until_he_was_there_again() {
+    let before = first_service();
+    let (owner, taker) = (session(&before, OWNER), session(&before, TAKER));
+    let flags = AllocationFlag::REVOKE_ON_DEATH.0;
+    let revocable = BufferDescriptor { flags, ..region("a region", PAGE as i64) };
+    let (batch, _) = before.allocate(&owner, &revocable, 1).unwrap();
+    let mut ours = Kept::of(&before, &owner, batch[0].id);
+    drop(batch);
+    share(&before, &owner, &mut ours, 1, Access::READ_WRITE);
+    let theirs = acquire(&before, &taker, ours.tokens[0].0);
+    let mapping: Mapping<ReadWrite> = Mapping::new(theirs.fd.as_fd(), PAGE).unwrap();
+    mapping.write(0, b"contents").unwrap();
+    let seen = || {
+        let mut seen = [0; 8];
+        mapping.read(0, &mut seen).unwrap();
+        seen
+    };
+    let service = next_service(&before);
+    let (owner, taker) = (session(&service, OWNER), session(&service, TAKER));
+    assert_eq!(present(&service, &taker, theirs.entry()), Ok(0));
+    // It was looked at as what somebody gave up.
+    for _ in 0..3 {
+        service.reclaimer.settle(TAKER);
+    }
+    assert_eq!((&seen(), bytes_of(&service, TAKER)), (b"contents", PAGE));
+    // He was late.
+    assert!(present(&service, &owner, ours.entry()).is_ok());
+    assert_eq!((&seen(), bytes_of(&service, OWNER)), (b"contents", PAGE));
+    service.end_session(owner.id, Cause::Died);
+    while seen() != [0; 8] {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn a_reader_stays_a_reader() {
     let (before, _, theirs) = shared(Access::READ_ONLY);
     let service = next_service(&before);

@@ -33,7 +33,9 @@ enum AllocationFlag {
     /**
      * The contents go when the session that allocated them ends, however it ends: whoever maps the
      * memory then reads zeros, and its pages are the kernel's again. For regions, which are then
-     * memfds and cannot be sealed. Otherwise memory stays with those who hold it.
+     * memfds and cannot be sealed. Otherwise memory stays with those who hold it. Only a session that
+     * ends while there is no service, and is not there again afterwards, takes nothing along: the
+     * service that follows cannot tell its end from an owner who comes late.
      */
     REVOKE_ON_DEATH = 1 << 3,
     /**
