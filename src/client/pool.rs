@@ -69,7 +69,34 @@ struct Part {
     session: Session,
     id: i64,
     participant: Participant,
-    buffers: RwLock<HashMap<u32, Arc<Buffer>>>,
+    buffers: RwLock<Known<Arc<Buffer>>>,
+}
+
+/// What is known of a pool's slots.
+#[derive(Debug)]
+struct Known<B> {
+    /// Up to here.
+    epoch: u32,
+    buffers: HashMap<u32, B>,
+}
+
+impl<B> Default for Known<B> {
+    fn default() -> Self {
+        Known { epoch: 0, buffers: HashMap::new() }
+    }
+}
+
+impl<B> Known<B> {
+    /// Learns what an answer says of an epoch. One that comes late says nothing: a slot may have gone
+    /// and come again since, with another buffer.
+    fn learn(&mut self, epoch: u32, buffers: Vec<(u32, B)>, is_there: impl Fn(u32) -> bool) {
+        // Epochs wrap; half of them are before any one.
+        if (epoch.wrapping_sub(self.epoch) as i32) >= 0 {
+            self.epoch = epoch;
+            self.buffers.extend(buffers);
+        }
+        self.buffers.retain(|slot, _| is_there(*slot));
+    }
 }
 
 impl Drop for Part {
@@ -298,18 +325,18 @@ impl Part {
             let slot = u32::try_from(one.slot).unwrap_or(u32::MAX);
             buffers.push((slot, Arc::new(Buffer::of_answer(None, one.buffer)?)));
         }
+        // The same 32 bits.
+        let epoch = answer.epoch as u32;
         // The buffers first: whoever finds the epoch known finds them.
         let mut known = self.buffers.write().unwrap_or_else(PoisonError::into_inner);
-        known.extend(buffers);
-        known.retain(|slot, _| self.participant.has_slot(*slot));
+        known.learn(epoch, buffers, |slot| self.participant.has_slot(slot));
         drop(known);
-        // The same 32 bits.
-        Ok(self.participant.learn(answer.epoch as u32, &claims)?)
+        Ok(self.participant.learn(epoch, &claims)?)
     }
 
     fn buffer(&self, slot: u32) -> Result<Arc<Buffer>, Error> {
-        let buffers = self.buffers.read().unwrap_or_else(PoisonError::into_inner);
-        buffers.get(&slot).cloned().ok_or_else(|| nonsense(self.id, "a slot has no buffer"))
+        let known = self.buffers.read().unwrap_or_else(PoisonError::into_inner);
+        known.buffers.get(&slot).cloned().ok_or_else(|| nonsense(self.id, "a slot has no buffer"))
     }
 
     fn give_back(&self, slot: u32) {
@@ -418,4 +445,26 @@ impl Filled {
 
     /// Gives the slot back.
     pub fn release(self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_comes_late_brings_no_buffer_back() {
+        let mut known = Known::default();
+        known.learn(4, vec![(0, 'a'), (3, 'x')], |_| true);
+        // The pool shrank and grew. Another thread had asked before that, and learns last.
+        known.learn(7, vec![(3, 'y')], |_| true);
+        known.learn(5, vec![(3, 'x'), (9, 'z')], |slot| slot < 9);
+        assert_eq!((known.epoch, known.buffers), (7, HashMap::from([(0, 'a'), (3, 'y')])));
+    }
+
+    #[test]
+    fn buffers_of_slots_that_are_gone_are_let_go_and_epochs_wrap() {
+        let mut known = Known { epoch: u32::MAX, buffers: HashMap::from([(0, 'a'), (1, 'b')]) };
+        known.learn(1, vec![(2, 'c')], |slot| slot != 1);
+        assert_eq!((known.epoch, known.buffers), (1, HashMap::from([(0, 'a'), (2, 'c')])));
+    }
 }

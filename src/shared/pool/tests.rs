@@ -242,7 +242,7 @@ fn whoever_leaves_the_line_with_a_slot_wakes_the_next_if_there_is_another() {
     for (slots, wakes) in [(1, false), (2, true)] {
         let mut keeper = keeper(slots, 2);
         let all: [Participant; 2] = crowd(&mut keeper);
-        let [first, second] = all.each_ref().map(|one| Machine::new(one.view()));
+        let [first, second] = [&all[0], &all[1]].map(|one| Machine::new(one.view()));
         let [turn, next] = [&first, &second].map(|one| one.stand(Line::Free));
         assert!(first.try_acquire(Some(&turn)).unwrap().is_some());
         assert_eq!(second.try_acquire(Some(&next)), Ok(None), "the first stands there still");
