@@ -8,7 +8,7 @@ use super::Metadata;
 /// Bytes of a page of claims.
 pub const CLAIMS_BYTES: usize = 8192;
 
-/// How many threads of a participant can stand in one line; more of them wait without a turn.
+/// How many threads of a participant can stand in one line; more of them wait for a place in it.
 pub const MAX_WAITERS: u32 = 8;
 
 /// A bit for each slot that the participant holds.

@@ -130,13 +130,19 @@ impl Line {
     }
 }
 
-/// A place in a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A place in a line, until it is left.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Turn {
     line: Line,
     ticket: u32,
-    /// Where its ticket stands; `None` if too many of this participant wait already.
+    /// Where its ticket stands; `None` as long as too many of this participant wait already.
     waiter: Option<u32>,
+}
+
+impl Turn {
+    pub(super) fn line(&self) -> Line {
+        self.line
+    }
 }
 
 /// Why nothing goes on for a participant as it is.
@@ -333,15 +339,26 @@ impl<C: Cells> Machine<C> {
     /// Stands in line behind all who do.
     pub fn stand(&self, line: Line) -> Turn {
         let ticket = self.cells.tickets().fetch_add(1, Relaxed);
-        let waiter = bits(line.waiters())
-            .find(|waiter| self.cells.places().fetch_or(bit(*waiter), AcqRel) & bit(*waiter) == 0);
-        if let Some(waiter) = waiter {
+        let mut turn = Turn { line, ticket, waiter: None };
+        self.take_place(&mut turn);
+        turn
+    }
+
+    /// Shows the others that somebody waits, by its ticket. False as long as too many of this
+    /// participant do: then nobody wakes this one but who leaves its place to it.
+    pub fn take_place(&self, turn: &mut Turn) -> bool {
+        if turn.waiter.is_some() {
+            return true;
+        }
+        let (places, mut all) = (self.cells.places(), bits(turn.line.waiters()));
+        turn.waiter = all.find(|place| places.fetch_or(bit(*place), AcqRel) & bit(*place) == 0);
+        if let Some(waiter) = turn.waiter {
             // The ticket first: whoever sees the bit sees it.
-            self.cells.own(claims::ticket_at(waiter)).store(ticket, Relaxed);
+            self.cells.own(claims::ticket_at(waiter)).store(turn.ticket, Relaxed);
             self.cells.own(claims::WAITING_AT).fetch_or(bit(waiter), SeqCst);
         }
         self.cells.full_barrier();
-        Turn { line, ticket, waiter }
+        turn.waiter.is_some()
     }
 
     /// Leaves the line, empty-handed or not. Answers whether others stand there and must be woken: who

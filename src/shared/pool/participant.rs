@@ -55,6 +55,8 @@ pub struct Participant {
     own: Page<ReadWrite, CLAIMS_BYTES>,
     others: Others,
     places: AtomicU32,
+    /// Threads that wait for a place in a line.
+    without_place: AtomicU32,
     won: [AtomicU64; MAX_SLOTS as usize],
 }
 
@@ -95,6 +97,7 @@ impl Participant {
                 learning: Mutex::new(()),
             },
             places: AtomicU32::new(0),
+            without_place: AtomicU32::new(0),
             won: Default::default(),
         })
     }
@@ -210,10 +213,16 @@ impl Participant {
         act: impl Fn(&Machine<View<'_>>, &Turn) -> Result<Option<T>, Halt>,
     ) -> Result<T, Fault> {
         let began = Instant::now();
-        let turn = Machine::new(self.view()).stand(line);
+        let mut turn = Machine::new(self.view()).stand(line);
         let bell = self.bell(line);
+        let mut without_place = None;
         let outcome = loop {
             let rings = bell.load(Ordering::Acquire);
+            if !Machine::new(self.view()).take_place(&mut turn) && without_place.is_none() {
+                // Before it tries again: of this and of who leaves one sees the other.
+                without_place = Some(Counted::new(&self.without_place));
+                Machine::new(self.view()).take_place(&mut turn);
+            }
             match self.attempt(line, |machine| act(machine, &turn)) {
                 Ok(Some(taken)) => break Ok(taken),
                 Ok(None) => {}
@@ -224,10 +233,18 @@ impl Participant {
                 None => break Err(Fault::TimedOut(within)),
             }
         };
-        if Machine::new(self.view()).leave(&turn, outcome.is_err()) {
-            self.ring(line);
-        }
+        drop(without_place);
+        self.step_out(turn, outcome.is_err());
         outcome
+    }
+
+    /// Leaves a line, empty-handed or not, and wakes whom that concerns.
+    pub(super) fn step_out(&self, turn: Turn, empty_handed: bool) {
+        let others_wait = Machine::new(self.view()).leave(&turn, empty_handed);
+        // After the barrier in `leave`. Only this process knows of who has no place.
+        if others_wait || self.without_place.load(Ordering::SeqCst) > 0 {
+            self.ring(turn.line());
+        }
     }
 
     pub(super) fn view(&self) -> View<'_> {
@@ -240,6 +257,24 @@ impl Participant {
 
     fn ring(&self, line: Line) {
         ring(&self.table, line);
+    }
+}
+
+/// One of those that are counted, as long as it lives.
+struct Counted<'a>(&'a AtomicU32);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicU32) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        // Whoever looks for them has a barrier, too.
+        fence(Ordering::SeqCst);
+        Counted(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

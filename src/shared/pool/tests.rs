@@ -253,6 +253,63 @@ fn whoever_leaves_the_line_with_a_slot_wakes_the_next_if_there_is_another() {
 
 #[test]
 #[cfg_attr(miri, ignore = "needs a kernel")]
+fn whoever_finds_no_place_in_the_line_has_the_next_and_is_woken() {
+    let mut keeper = keeper(1, 1);
+    let [holder, crowded] = crowd(&mut keeper);
+    let slot = holder.acquire(LONG).unwrap();
+    let places: Vec<_> =
+        (0..MAX_WAITERS).map(|_| Machine::new(crowded.view()).stand(Line::Free)).collect();
+    let tickets = keeper.tickets();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| crowded.acquire(LONG));
+        while keeper.tickets() == tickets {
+            thread::yield_now();
+        }
+        // Perhaps it sleeps by now. Nobody rings for it as long as it has no place.
+        thread::sleep(Duration::from_millis(50));
+        for place in places {
+            // With a slot that was there for each of them, and no more: nobody else need be woken.
+            crowded.step_out(place, false);
+        }
+        while !keeper.somebody_stands(crowded.number()) {
+            thread::yield_now();
+        }
+        thread::sleep(Duration::from_millis(50));
+        assert!(!holder.release(slot));
+        assert_eq!(waiting.join().unwrap(), Ok(slot));
+    });
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
+fn more_threads_of_one_participant_than_there_are_places_all_have_their_turn() {
+    let threads = MAX_WAITERS as usize * 2;
+    let mut keeper = keeper(2, 2);
+    let all: [Participant; 2] = crowd(&mut keeper);
+    let together = Barrier::new(all.len() * threads);
+    thread::scope(|scope| {
+        for index in 0..all.len() * threads {
+            let (one, together) = (&all[index % 2], &together);
+            scope.spawn(move || {
+                together.wait();
+                for _ in 0..20 {
+                    let slot = loop {
+                        match one.acquire(LONG) {
+                            Ok(slot) => break slot,
+                            Err(Fault::Halt(Halt::TooManyHeld(_))) => thread::yield_now(),
+                            Err(fault) => panic!("{fault}"),
+                        }
+                    };
+                    thread::yield_now();
+                    let _ = one.release(slot);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_dead_participant_gives_back_what_it_held_and_leaves_what_it_submitted() {
     let mut keeper = keeper(2, 2);
     let [dead, survivor] = crowd(&mut keeper);
