@@ -21,6 +21,7 @@ use berth_shared::presence::Standing;
 use berth_shared::ring::{Consumer, Layout, Producer, RingError};
 use nix::errno::Errno;
 
+use crate::pool::Waiter;
 use crate::{Error, Filled, Lease, Pool};
 
 /// How long the thread waits at a time, and so how long it outlives its feed at most.
@@ -185,16 +186,16 @@ impl<T, E> AsFd for Feed<T, E> {
 
 impl Pool {
     /// The frames of a queue, by a descriptor, the oldest first. A frame that was taken ahead is held
-    /// by this participant. Whoever waits by a feed steps back in the row twice a second.
+    /// by this participant. A feed waits in turn with all who wait, as long as nothing was taken ahead.
     pub fn frames(&self, queue: Queue) -> Result<Feed<Filled, Error>, Error> {
-        let pool = self.clone();
-        Ok(Feed::start(move |within| pool.take_in_time(queue, within))?)
+        let mut waiter = Waiter::new(self);
+        Ok(Feed::start(move |within| waiter.take(queue, within))?)
     }
 
     /// The same of free slots to fill.
     pub fn leases(&self) -> Result<Feed<Lease, Error>, Error> {
-        let pool = self.clone();
-        Ok(Feed::start(move |within| pool.acquire_in_time(within))?)
+        let mut waiter = Waiter::new(self);
+        Ok(Feed::start(move |within| waiter.acquire(within))?)
     }
 }
 

@@ -20,7 +20,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use berth_shared::pool::{Fault, Frame, Halt, Metadata, Pages, Participant, Queue};
+use berth_shared::pool::{Fault, Frame, Halt, Metadata, Pages, Participant, Queue, Turn};
 use hal_binder::ParcelFileDescriptor;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     BufferDescriptor::BufferDescriptor, BufferPool::BufferPool,
@@ -215,7 +215,7 @@ impl Pool {
 
     /// Takes a free slot to fill it, in turn with all who wait.
     pub fn acquire(&self, within: Duration) -> Result<Lease, Error> {
-        let slot = self.0.in_time(within, |left| self.0.participant.acquire(left))?;
+        let slot = self.0.in_time(within, Participant::acquire_in_turn)?;
         Ok(Lease::new(self, slot))
     }
 
@@ -237,24 +237,44 @@ impl Pool {
 
     /// The same of a queue, as a stage of a pipeline.
     pub fn take_from(&self, queue: Queue, within: Duration) -> Result<Filled, Error> {
-        let frame = self.0.in_time(within, |left| self.0.participant.take(queue, left))?;
+        let take =
+            |one: &Participant, turn: &mut Option<Turn>, left| one.take_in_turn(queue, turn, left);
+        let frame = self.0.in_time(within, take)?;
         Ok(Filled::new(self, frame))
     }
+}
 
-    /// What comes in time to a queue, without the service; `None` if nothing does.
-    pub(crate) fn take_in_time(
-        &self,
-        queue: Queue,
-        within: Duration,
-    ) -> Result<Option<Filled>, Error> {
-        let frame = self.0.up_to_date(|| self.0.participant.take(queue, within));
-        if_any(frame.map(|frame| Filled::new(self, frame)))
+/// Somebody who waits for a pool's slots or frames, one after the other, and keeps its place in line
+/// from one wait to the next.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    pool: Pool,
+    place: Place,
+}
+
+impl Waiter {
+    pub(crate) fn new(pool: &Pool) -> Waiter {
+        Waiter { pool: pool.clone(), place: Place::default() }
+    }
+
+    /// What comes in time to a queue; `None` if nothing does.
+    pub(crate) fn take(&mut self, queue: Queue, within: Duration) -> Result<Option<Filled>, Error> {
+        let take =
+            |one: &Participant, turn: &mut Option<Turn>, left| one.take_in_turn(queue, turn, left);
+        let frame = self.place.wait(&self.pool.0, within, take);
+        if_any(frame.map(|frame| Filled::new(&self.pool, frame)))
     }
 
     /// The same of a free slot.
-    pub(crate) fn acquire_in_time(&self, within: Duration) -> Result<Option<Lease>, Error> {
-        let slot = self.0.up_to_date(|| self.0.participant.acquire(within));
-        if_any(slot.map(|slot| Lease::new(self, slot)))
+    pub(crate) fn acquire(&mut self, within: Duration) -> Result<Option<Lease>, Error> {
+        let slot = self.place.wait(&self.pool.0, within, Participant::acquire_in_turn);
+        if_any(slot.map(|slot| Lease::new(&self.pool, slot)))
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.place.leave(&self.pool.0);
     }
 }
 
@@ -263,6 +283,34 @@ fn if_any<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
     match result {
         Err(Error::Pool(Fault::TimedOut(_) | Fault::Halt(Halt::TooManyHeld(_)))) => Ok(None),
         result => result.map(Some),
+    }
+}
+
+/// A place in a line of a pool, until it is left.
+#[derive(Debug, Default)]
+struct Place {
+    turn: Option<Turn>,
+}
+
+impl Place {
+    /// Waits, and learns what is new as often as there is something.
+    fn wait<T>(
+        &mut self,
+        part: &Part,
+        within: Duration,
+        act: impl Fn(&Participant, &mut Option<Turn>, Duration) -> Result<T, Fault>,
+    ) -> Result<T, Error> {
+        let began = Instant::now();
+        part.up_to_date(|| {
+            let left = within.saturating_sub(began.elapsed());
+            act(&part.participant, &mut self.turn, left)
+        })
+    }
+
+    fn leave(&mut self, part: &Part) {
+        if let Some(turn) = self.turn.take() {
+            part.participant.leave(turn);
+        }
     }
 }
 
@@ -277,27 +325,25 @@ impl Part {
     fn in_time<T>(
         &self,
         within: Duration,
-        act: impl Fn(Duration) -> Result<T, Fault>,
+        act: impl Fn(&Participant, &mut Option<Turn>, Duration) -> Result<T, Fault>,
     ) -> Result<T, Error> {
-        let began = Instant::now();
-        match self.up_to_date(|| act(within.saturating_sub(began.elapsed()))) {
-            Err(Error::Pool(Fault::TimedOut(_))) => {}
-            answer => return answer,
+        let mut place = Place::default();
+        let mut outcome = place.wait(self, within, &act);
+        if matches!(outcome, Err(Error::Pool(Fault::TimedOut(_)))) {
+            // Whether the service is there or not, the wait is over.
+            if self.restore().unwrap_or(0) > 0 {
+                outcome = place.wait(self, Duration::ZERO, &act);
+            }
         }
-        // Whether the service is there or not, the wait is over.
-        let restored = self.restore().unwrap_or(0);
-        let again = match restored {
-            0 => Err(Error::Pool(Fault::TimedOut(within))),
-            _ => self.up_to_date(|| act(Duration::ZERO)),
-        };
-        again.map_err(|error| match error {
+        place.leave(self);
+        outcome.map_err(|error| match error {
             Error::Pool(Fault::TimedOut(_)) => Error::Pool(Fault::TimedOut(within)),
             error => error,
         })
     }
 
     /// Acts, and learns what is new as often as there is something.
-    fn up_to_date<T>(&self, act: impl Fn() -> Result<T, Fault>) -> Result<T, Error> {
+    fn up_to_date<T>(&self, mut act: impl FnMut() -> Result<T, Fault>) -> Result<T, Error> {
         self.session.check_owner()?;
         // A pool cannot change without end: its participants are limited. But a service may be mad.
         for _ in 0..64 {

@@ -148,10 +148,16 @@ impl Participant {
 
     /// Takes a free slot, in turn.
     pub fn acquire(&self, within: Duration) -> Result<u32, Fault> {
-        match self.try_acquire()? {
-            Some(slot) => Ok(slot),
-            None => self.wait(Line::Free, within, |machine, turn| machine.try_acquire(Some(turn))),
-        }
+        self.once(|turn| self.acquire_in_turn(turn, within))
+    }
+
+    /// Takes a free slot, in a turn that is kept from one wait to the next: whoever got nothing in time,
+    /// or has to learn first, still stands where it stood. `turn` is `None` for who stands nowhere, and
+    /// is so afterwards for who has a slot or will not get one as things are. Whoever does not come
+    /// again has to [`leave`](Participant::leave).
+    pub fn acquire_in_turn(&self, turn: &mut Option<Turn>, within: Duration) -> Result<u32, Fault> {
+        let act = |machine: &Machine<View<'_>>, turn: Option<&Turn>| machine.try_acquire(turn);
+        self.wait(Line::Free, turn, within, act)
     }
 
     /// Takes the frame of a queue that was submitted first, if there is one and nobody waits for it.
@@ -161,11 +167,23 @@ impl Participant {
 
     /// Takes the frame of a queue that was submitted first, in turn.
     pub fn take(&self, queue: Queue, within: Duration) -> Result<Frame, Fault> {
-        let line = Line::Filled(queue);
-        match self.try_take(queue)? {
-            Some(frame) => Ok(frame),
-            None => self.wait(line, within, |machine, turn| machine.try_take(queue, Some(turn))),
-        }
+        self.once(|turn| self.take_in_turn(queue, turn, within))
+    }
+
+    /// The same in a turn that is kept, as of [`acquire_in_turn`](Participant::acquire_in_turn).
+    pub fn take_in_turn(
+        &self,
+        queue: Queue,
+        turn: &mut Option<Turn>,
+        within: Duration,
+    ) -> Result<Frame, Fault> {
+        let act = |machine: &Machine<View<'_>>, turn: Option<&Turn>| machine.try_take(queue, turn);
+        self.wait(Line::Filled(queue), turn, within, act)
+    }
+
+    /// Gives up a turn without what it was for.
+    pub fn leave(&self, turn: Turn) {
+        self.step_out(turn, true);
     }
 
     /// Hands a slot that it holds over to whoever takes it from a queue.
@@ -206,36 +224,72 @@ impl Participant {
         result
     }
 
+    /// A wait whose turn is not kept.
+    fn once<T>(
+        &self,
+        wait: impl FnOnce(&mut Option<Turn>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let mut turn = None;
+        let outcome = wait(&mut turn);
+        if let Some(turn) = turn {
+            self.leave(turn);
+        }
+        outcome
+    }
+
+    /// Waits in `kept`. A turn of another line is given up.
     fn wait<T>(
         &self,
         line: Line,
+        kept: &mut Option<Turn>,
         within: Duration,
-        act: impl Fn(&Machine<View<'_>>, &Turn) -> Result<Option<T>, Halt>,
+        act: impl Fn(&Machine<View<'_>>, Option<&Turn>) -> Result<Option<T>, Halt>,
+    ) -> Result<T, Fault> {
+        let mut turn = match kept.take() {
+            Some(turn) if turn.line() == line => turn,
+            other => {
+                if let Some(other) = other {
+                    self.leave(other);
+                }
+                // Without a turn, if nobody stands there: that costs no system call.
+                if let Some(taken) = self.attempt(line, |machine| act(machine, None))? {
+                    return Ok(taken);
+                }
+                Machine::new(self.view()).stand(line)
+            }
+        };
+        let outcome = self.sleep_and_try(&mut turn, within, act);
+        match outcome {
+            Err(Fault::TimedOut(_) | Fault::Halt(Halt::Stale)) => *kept = Some(turn),
+            _ => self.step_out(turn, outcome.is_err()),
+        }
+        outcome
+    }
+
+    fn sleep_and_try<T>(
+        &self,
+        turn: &mut Turn,
+        within: Duration,
+        act: impl Fn(&Machine<View<'_>>, Option<&Turn>) -> Result<Option<T>, Halt>,
     ) -> Result<T, Fault> {
         let began = Instant::now();
-        let mut turn = Machine::new(self.view()).stand(line);
+        let (line, mut without_place) = (turn.line(), None);
         let bell = self.bell(line);
-        let mut without_place = None;
-        let outcome = loop {
+        loop {
             let rings = bell.load(Ordering::Acquire);
-            if !Machine::new(self.view()).take_place(&mut turn) && without_place.is_none() {
+            if !Machine::new(self.view()).take_place(turn) && without_place.is_none() {
                 // Before it tries again: of this and of who leaves one sees the other.
                 without_place = Some(Counted::new(&self.without_place));
-                Machine::new(self.view()).take_place(&mut turn);
+                Machine::new(self.view()).take_place(turn);
             }
-            match self.attempt(line, |machine| act(machine, &turn)) {
-                Ok(Some(taken)) => break Ok(taken),
-                Ok(None) => {}
-                Err(halt) => break Err(halt.into()),
+            if let Some(taken) = self.attempt(line, |machine| act(machine, Some(turn)))? {
+                return Ok(taken);
             }
             match within.checked_sub(began.elapsed()).filter(|left| !left.is_zero()) {
                 Some(left) => futex::wait(bell, rings, left),
-                None => break Err(Fault::TimedOut(within)),
+                None => return Err(Fault::TimedOut(within)),
             }
-        };
-        drop(without_place);
-        self.step_out(turn, outcome.is_err());
-        outcome
+        }
     }
 
     /// Leaves a line, empty-handed or not, and wakes whom that concerns.

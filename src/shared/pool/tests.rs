@@ -310,6 +310,34 @@ fn more_threads_of_one_participant_than_there_are_places_all_have_their_turn() {
 
 #[test]
 #[cfg_attr(miri, ignore = "needs a kernel")]
+fn a_turn_that_is_kept_stays_before_those_who_came_later() {
+    let short = Duration::from_millis(1);
+    let mut keeper = keeper(1, 1);
+    let [holder, patient, later] = crowd(&mut keeper);
+    let slot = holder.acquire(LONG).unwrap();
+    let mut turn = None;
+    assert_eq!(patient.acquire_in_turn(&mut turn, short), Err(Fault::TimedOut(short)));
+    let next = Machine::new(later.view()).stand(Line::Free);
+    assert_eq!(patient.acquire_in_turn(&mut turn, short), Err(Fault::TimedOut(short)));
+    assert!(!holder.release(slot));
+    assert_eq!(Machine::new(later.view()).try_acquire(Some(&next)), Ok(None));
+    assert_eq!(patient.acquire_in_turn(&mut turn, LONG), Ok(slot));
+    assert_eq!(turn, None);
+    assert!(!keeper.somebody_stands(patient.number()));
+    // Who needs no more of it makes room, and who waits for something else stands elsewhere.
+    assert_eq!(patient.acquire_in_turn(&mut turn, short), Err(Fault::Halt(Halt::TooManyHeld(1))));
+    assert_eq!(turn, None);
+    assert!(!patient.release(slot));
+    let taken = patient.take_in_turn(Queue::First, &mut turn, short);
+    assert_eq!(taken, Err(Fault::TimedOut(short)));
+    assert_eq!(patient.acquire_in_turn(&mut turn, short), Err(Fault::TimedOut(short)));
+    patient.leave(turn.take().unwrap());
+    assert!(!keeper.somebody_stands(patient.number()));
+    assert_eq!(Machine::new(later.view()).try_acquire(Some(&next)), Ok(Some(slot)));
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "needs a kernel")]
 fn a_dead_participant_gives_back_what_it_held_and_leaves_what_it_submitted() {
     let mut keeper = keeper(2, 2);
     let [dead, survivor] = crowd(&mut keeper);
