@@ -8,9 +8,9 @@
 //! descriptor, `heaps` chooses who serves it, `accounts` admits it before the kernel is asked, `heap`
 //! asks the kernel and gives `heap_memory`, `session` is the table of what one client holds, `tokens`
 //! are the rights to take part in a buffer of another. `pools` are buffers that processes hand to each
-//! other without the service, which keeps what `pool` knows of each. Sessions end on the thread of `reaper`, news
-//! goes out on the thread of `notices`, so that no client waits for another, and `heap_watch` is the
-//! thread that sees heaps come and go. When a service dies its clients keep the books: each buffer has
+//! other without the service, which keeps what `pool` knows of each and puts their pages right, at a
+//! second look on the thread of `mender`. Sessions end on the thread of `reaper`, news goes out on the
+//! thread of `notices`, so that no client waits for another, and `heap_watch` is the thread that sees heaps come and go. When a service dies its clients keep the books: each buffer has
 //! one of `receipts`, by which `reattach` proves it to the service that follows, and `restored` is what
 //! came back so. `dump` shows it all, `trace` when it happens. `policy` is what the device says of its
 //! heaps and limits, `heap_class` what the heaps' names say.
@@ -34,6 +34,7 @@ mod latency;
 mod lingering;
 mod lock;
 mod memory;
+mod mender;
 mod notices;
 mod operations;
 pub mod policy;

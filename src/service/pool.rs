@@ -51,6 +51,8 @@ pub(crate) struct Pool {
 struct State {
     keeper: Keeper,
     closed: bool,
+    /// The mender has it.
+    mending: bool,
     slots: BTreeMap<u32, Slot>,
 }
 
@@ -81,6 +83,17 @@ pub(crate) struct News {
     pub(crate) slots: Vec<(u32, i64, Holding)>,
 }
 
+/// What came of putting a pool's table right.
+#[derive(Debug)]
+pub(crate) struct Mended {
+    /// Slots that were put right.
+    pub(crate) slots: u32,
+    /// Buffers that went.
+    pub(crate) gone: Withdrawn,
+    /// There may be more, which the [mender](crate::mender) finds.
+    pub(crate) suspicious: bool,
+}
+
 /// What a pool holds, for dumps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct PoolFigures {
@@ -100,7 +113,8 @@ impl Pool {
         charges: (Charge, Kept),
     ) -> Result<Pool, Refusal> {
         let keeper = Keeper::new("berth pool", bounds).map_err(Refusal::of_kernel)?;
-        let state = Mutex::new(State { keeper, closed: false, slots: BTreeMap::new() });
+        let state =
+            Mutex::new(State { keeper, closed: false, mending: false, slots: BTreeMap::new() });
         let max_participants = bounds.participants;
         Ok(Pool { id, owner, descriptor, max_participants, _charges: charges, state })
     }
@@ -126,11 +140,14 @@ impl Pool {
         })
     }
 
-    /// Ends a participant, and answers what goes with that.
-    pub(crate) fn unseat(&self, number: u32) -> Withdrawn {
+    /// Ends a participant, puts right what it left behind, and answers what goes with that.
+    pub(crate) fn unseat(&self, number: u32) -> Mended {
         let mut state = lock(&self.state);
-        let withdrawn = state.keeper.unseat(number).withdrawn;
-        state.collect(withdrawn)
+        let ended = state.keeper.unseat(number);
+        let mut mended = state.restore();
+        mended.slots = mended.slots.saturating_add(ended.slots);
+        mended.gone.extend(state.collect(ended.withdrawn));
+        mended
     }
 
     /// What came after an epoch.
@@ -171,15 +188,19 @@ impl Pool {
         })
     }
 
-    /// Puts the table right; answers how many slots were, and the buffers that went.
-    pub(crate) fn restore(&self) -> (u32, Withdrawn) {
-        let mut state = lock(&self.state);
-        let restored = state.keeper.restore(Instant::now());
-        if restored.liars != 0 {
-            let liars = restored.liars;
-            log::warn!("participants {liars:#x} of a pool claim more slots than they may");
-        }
-        (restored.slots, state.collect(restored.withdrawn))
+    /// Puts the table right.
+    pub(crate) fn restore(&self) -> Mended {
+        lock(&self.state).restore()
+    }
+
+    /// Hands it to the mender; false if that one has it already.
+    pub(crate) fn begin_mending(&self) -> bool {
+        !std::mem::replace(&mut lock(&self.state).mending, true)
+    }
+
+    /// Takes it from the mender.
+    pub(crate) fn end_mending(&self) {
+        lock(&self.state).mending = false;
     }
 
     /// Ends the pool; answers its buffers. Its tokens are with its owner.
@@ -247,6 +268,16 @@ impl State {
         let used = self.keeper.alive().count_ones();
         within(Scope::Pool, "participants", used.into(), 1, limit.into())
             .map_err(Refusal::OverQuota)
+    }
+
+    fn restore(&mut self) -> Mended {
+        let restored = self.keeper.restore(Instant::now());
+        if restored.liars != 0 {
+            let liars = restored.liars;
+            log::warn!("participants {liars:#x} of a pool claim more slots than they may");
+        }
+        let gone = self.collect(restored.withdrawn);
+        Mended { slots: restored.slots, gone, suspicious: restored.suspects != 0 && !self.closed }
     }
 
     /// The buffers of slots that are no more.

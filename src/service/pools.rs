@@ -19,7 +19,7 @@ use vendor_berth_allocator::aidl::vendor::berth::allocator::{
 
 use crate::accounts::within;
 use crate::lock::lock;
-use crate::pool::{pages_bytes, News, Pool, PoolFigures, Seat, Withdrawn};
+use crate::pool::{pages_bytes, Mended, News, Pool, PoolFigures, Seat, Withdrawn};
 use crate::receipts::Receipts;
 use crate::refusal::{Refusal, Scope};
 use crate::service::{Fresh, Service};
@@ -289,9 +289,10 @@ impl Service {
     /// Puts the table of a pool right.
     pub(crate) fn restore_pool(&self, session: &Session, id: i64) -> Result<u32, Refusal> {
         let part = self.part_of(session, id)?;
-        let (restored, gone) = part.pool.restore();
-        self.give_up_of_pool(&part.pool, gone);
-        Ok(restored)
+        let mended = part.pool.restore();
+        let slots = mended.slots;
+        self.go_on_mending(&part.pool, mended);
+        Ok(slots)
     }
 
     /// Ends a session's part in a pool.
@@ -338,7 +339,7 @@ impl Service {
         let (id, number) = (self.new_id(), seat.number);
         let part = Part { pool: pool.clone(), number, access };
         if let Err(refusal) = self.pools.insert(session.id, id, part) {
-            self.give_up_of_pool(pool, pool.unseat(number));
+            self.go_on_mending(pool, pool.unseat(number));
             return Err(refusal);
         }
         // A session or a pool that ended meanwhile may not have seen this part of it.
@@ -357,8 +358,15 @@ impl Service {
         if part.is_owner(session) {
             self.close_pool(&part.pool);
         } else {
-            let gone = part.pool.unseat(part.number);
-            self.give_up_of_pool(&part.pool, gone);
+            self.go_on_mending(&part.pool, part.pool.unseat(part.number));
+        }
+    }
+
+    /// Gives up what went when a pool was put right, and has the rest of that done.
+    fn go_on_mending(&self, pool: &Arc<Pool>, mended: Mended) {
+        self.give_up_of_pool(pool, mended.gone);
+        if mended.suspicious {
+            self.mender.suspect(pool);
         }
     }
 
@@ -383,7 +391,7 @@ impl Service {
 
     /// Gives up buffers of a pool as if its creator had freed them, or, when its session has ended, as
     /// what it held.
-    fn give_up_of_pool(&self, pool: &Pool, buffers: Withdrawn) {
+    pub(crate) fn give_up_of_pool(&self, pool: &Pool, buffers: Withdrawn) {
         if !buffers.is_empty() {
             pool.owner.give_back(&buffers);
             self.let_go(pool.owner.id, buffers, pool.owner.is_open());

@@ -27,6 +27,7 @@ use crate::heaps::Heaps;
 use crate::lingering::Address;
 use crate::lock::lock;
 use crate::memory::{Memory, Place};
+use crate::mender::Mender;
 use crate::notices::{Mailbox, Notices};
 use crate::operations::Operations;
 use crate::policy::{Policy, UidLimits};
@@ -86,6 +87,7 @@ pub struct Service {
     pub(crate) counters: Counters,
     pub(crate) operations: Operations,
     pub(crate) reaper: Arc<Reaper>,
+    pub(crate) mender: Mender,
     pub(crate) reclaimer: Arc<Reclaimer>,
     /// What a service that follows this one needs to know.
     pub(crate) receipts: Arc<Receipts>,
@@ -138,6 +140,7 @@ impl Service {
         trace::start();
         let receipts = Arc::new(receipts);
         let (reaper, reports) = Reaper::new();
+        let (mender, suspicions) = Mender::new();
         // From here on changes are noticed, so that none is missed.
         let nodes = heap_watch::Nodes::watch();
         let policy = Arc::new(policy);
@@ -152,6 +155,7 @@ impl Service {
             counters: Counters::default(),
             operations: Operations::new(),
             reaper: Arc::new(reaper),
+            mender,
             reclaimer: Reclaimer::start(recycler)?,
             purger: Purger::start()?,
             policy,
@@ -166,6 +170,7 @@ impl Service {
             sessions: Mutex::default(),
         });
         Reaper::start(reports, Arc::downgrade(&service))?;
+        Mender::start(suspicions, Arc::downgrade(&service))?;
         heap_watch::start(nodes, Arc::downgrade(&service))?;
         abandoned::start(Arc::downgrade(&service))?;
         pressure::start(Arc::downgrade(&service))?;

@@ -43,7 +43,7 @@
 //! slots, and disturb those who wait, who then wait until their deadlines. That is no more than it
 //! could do by taking frames and dropping them, and it ends with it: the service's
 //! [`Keeper`] knows from the claims what is whose and puts the table right, when a participant ends
-//! and whenever somebody asks.
+//! and whenever somebody asks, which those do who wait for long.
 //!
 //! # Order, and why nobody starves
 //!
@@ -70,7 +70,7 @@ mod slot;
 pub(crate) mod tests;
 
 pub use claims::{CLAIMS_BYTES, MAX_WAITERS};
-pub use keeper::{Bounds, Keeper, Restored};
+pub use keeper::{Bounds, Keeper, Restored, GRACE};
 pub use machine::{Board, Cells, Halt, Line, Lost, Machine, Queue, Released, Turn, Word};
 pub use metadata::{Crop, Frame, Metadata};
 pub use participant::{Fault, Pages, Participant};

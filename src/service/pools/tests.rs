@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use berth_kernel::mapping::{Mapping, ReadWrite};
+use berth_shared::pool::{Pages, Participant};
 use proptest::prelude::*;
 use vendor_berth_allocator::aidl::vendor::berth::allocator::AllocatorError::AllocatorError;
 
@@ -94,6 +95,66 @@ fn the_slots_of_a_pool_are_revoked_when_its_creator_ends_and_was_to_take_them_al
     service.end_session(owner.id, Cause::Died);
     while seen() != [0; 8] {
         std::thread::yield_now();
+    }
+}
+
+/// Hides all slots of a pool, as whoever has its table can.
+fn hide_slots(answer: &BufferPool) {
+    let table = answer.table.as_ref().unwrap();
+    let table: Mapping<ReadWrite> = Mapping::new(table.as_ref().as_fd(), 4096).unwrap();
+    table.fill(256, 32 * 8, 0xff).unwrap();
+}
+
+/// A part in a pool as its process has it.
+fn participant(service: &Service, session: &Session, answer: &BufferPool) -> Participant {
+    let page = |fd: &Option<ParcelFileDescriptor>| {
+        fd.as_ref().unwrap().as_ref().as_fd().try_clone_to_owned().unwrap()
+    };
+    let (board, table) = (page(&answer.board), page(&answer.table));
+    let claims = page(&answer.ownClaims);
+    let (board, table, claims) = (board.as_fd(), table.as_fd(), claims.as_fd());
+    let number = answer.participant as u32;
+    let participant = Participant::new(&Pages { board, table, claims, number }).unwrap();
+    let news = service.update_pool(session, answer.id, 0).unwrap();
+    let claims = news.claims.into_iter();
+    let claims = claims.map(|one| (one.participant as u32, one.fd.unwrap().into()));
+    participant.learn(news.epoch as u32, &claims.collect::<Vec<_>>()).unwrap();
+    participant
+}
+
+#[test]
+fn what_a_participant_has_spoilt_is_put_right_when_it_ends() {
+    const LONG: Duration = Duration::from_secs(60);
+    for dies in [true, false] {
+        let service = service();
+        let (owner, other) = (session(&service, OWNER), session(&service, OTHER));
+        let pool = service.create_pool(&owner, &region(4096), &options(2)).unwrap();
+        let token = service.share_pool(&owner, pool.id, permit(Access::READ_WRITE)).unwrap();
+        let hostile = service.join_pool(&other, OTHER, &token).unwrap();
+        let survivor = participant(&service, &owner, &pool);
+        hide_slots(&hostile);
+        assert_eq!(survivor.try_acquire(), Ok(None));
+        match dies {
+            true => service.end_session(other.id, Cause::Died),
+            false => service.leave_pool(&other, hostile.id).unwrap(),
+        }
+        // It sleeps and asks nobody, as a feed does.
+        survivor.acquire(LONG).unwrap();
+        survivor.acquire(LONG).unwrap();
+    }
+}
+
+#[test]
+fn whoever_asks_once_has_the_second_look_too() {
+    let service = service();
+    let owner = session(&service, OWNER);
+    let pool = service.create_pool(&owner, &region(4096), &options(1)).unwrap();
+    let survivor = participant(&service, &owner, &pool);
+    for _ in 0..2 {
+        hide_slots(&pool);
+        assert_eq!(service.restore_pool(&owner, pool.id), Ok(0), "somebody may be at work");
+        let slot = survivor.acquire(Duration::from_secs(60)).unwrap();
+        assert!(!survivor.release(slot));
     }
 }
 

@@ -21,7 +21,7 @@ use super::{bit, bits, board, MAX_PARTICIPANTS, MAX_SLOTS};
 
 /// How long a word that contradicts the claims may stay: between the two a participant may be that
 /// is slow, and is not wrong.
-const GRACE: Duration = Duration::from_millis(50);
+pub const GRACE: Duration = Duration::from_millis(50);
 
 /// What came of putting the table right.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct Restored {
     pub liars: u32,
     /// Slots that are no more, a bit for each: their buffers can go.
     pub withdrawn: u32,
+    /// Slots whose words are not right either, if they are the same in a while, a bit for each.
+    pub suspects: u32,
 }
 
 /// The most that a pool allows.
@@ -174,7 +176,8 @@ impl Keeper {
         Ok(Some(number))
     }
 
-    /// Ends a participant: what it holds is free from here on, what it submitted stays to be taken.
+    /// Ends a participant: what it holds is free from here on, what it submitted stays to be taken. What
+    /// it wrote to words of others stays for [`restore`](Keeper::restore).
     pub fn unseat(&mut self, number: u32) -> Restored {
         self.alive &= !bit(number);
         self.show(board::ALIVE_AT, self.alive);
@@ -240,6 +243,7 @@ impl Keeper {
                 }
                 _ => Some(Suspect { word, since: now }),
             };
+            restored.suspects |= if next.is_some() { bit(slot) } else { 0 };
             if let Some(noted) = self.suspects.get_mut(slot as usize) {
                 *noted = next;
             }

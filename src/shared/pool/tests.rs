@@ -662,8 +662,11 @@ fn slots_that_were_hidden_are_found_again() {
     table.fill(board::SLOTS_AT, 4 * 8, 0xff).unwrap();
     assert_eq!(one.try_acquire(), Ok(None));
     let now = Instant::now();
-    assert_eq!(keeper.restore(now).slots, 0, "somebody may be at work");
-    assert_eq!(keeper.restore(now + MUCH_LATER).slots, 4);
+    let noted = Restored { suspects: 0b1111, ..Restored::default() };
+    assert_eq!(keeper.restore(now), noted, "somebody may be at work");
+    assert_eq!(keeper.restore(now + GRACE / 2), noted);
+    let restored = Restored { slots: 4, ..Restored::default() };
+    assert_eq!(keeper.restore(now + MUCH_LATER), restored);
     assert!(!one.release(held));
     for _ in 0..4 {
         assert!(one.try_acquire().unwrap().is_some());
