@@ -202,7 +202,8 @@ impl Pool {
     }
 
     /// Has the service put right what a participant wrote to the table that is not so; answers how
-    /// many slots that were. What may be in progress is put right by a call at least 50 ms later.
+    /// many slots that were. What may be in progress it looks at once more, a moment later. Whoever
+    /// waits for a second asks for this without being told.
     pub fn restore(&self) -> Result<u32, Error> {
         self.0.restore()
     }
@@ -290,10 +291,12 @@ fn if_any<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
 #[derive(Debug, Default)]
 struct Place {
     turn: Option<Turn>,
+    doubts: Doubts,
 }
 
 impl Place {
-    /// Waits, and learns what is new as often as there is something.
+    /// Waits, and learns what is new as often as there is something. Whoever waits for long has the
+    /// table put right: perhaps somebody has written to it.
     fn wait<T>(
         &mut self,
         part: &Part,
@@ -301,16 +304,60 @@ impl Place {
         act: impl Fn(&Participant, &mut Option<Turn>, Duration) -> Result<T, Fault>,
     ) -> Result<T, Error> {
         let began = Instant::now();
-        part.up_to_date(|| {
-            let left = within.saturating_sub(began.elapsed());
-            act(&part.participant, &mut self.turn, left)
-        })
+        let Place { turn, doubts } = self;
+        loop {
+            let next = doubts.next(began);
+            let outcome = part.up_to_date(|| {
+                let now = Instant::now();
+                let left = within.saturating_sub(now.saturating_duration_since(began));
+                act(&part.participant, turn, left.min(next.saturating_duration_since(now)))
+            });
+            match outcome {
+                Err(Error::Pool(Fault::TimedOut(_))) if began.elapsed() < within => {
+                    // Those that take part go on without the service.
+                    if let Err(error) = part.restore() {
+                        log::debug!("pool {} was not put right: {error}", part.id);
+                    }
+                    doubts.put_off(Instant::now());
+                }
+                Ok(_) => {
+                    *doubts = Doubts::default();
+                    return outcome;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     fn leave(&mut self, part: &Part) {
         if let Some(turn) = self.turn.take() {
             part.participant.leave(turn);
         }
+    }
+}
+
+/// When somebody who waits asks whether the table is right: soon, and then more and more rarely.
+#[derive(Debug, Default)]
+struct Doubts {
+    next: Option<Instant>,
+    asked: u32,
+}
+
+impl Doubts {
+    /// Longer than most have to wait.
+    const FIRST: Duration = Duration::from_secs(1);
+    const MOST: Duration = Duration::from_secs(32);
+
+    /// When to ask, of a wait that began then.
+    fn next(&mut self, began: Instant) -> Instant {
+        *self.next.get_or_insert_with(|| began + Doubts::FIRST)
+    }
+
+    /// It was asked now.
+    fn put_off(&mut self, now: Instant) {
+        let pause = Doubts::FIRST.saturating_mul(1u32.checked_shl(self.asked).unwrap_or(u32::MAX));
+        self.next = Some(now + pause.min(Doubts::MOST));
+        self.asked = self.asked.saturating_add(1);
     }
 }
 
@@ -496,6 +543,22 @@ impl Filled {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_waits_for_long_asks_soon_and_then_more_and_more_rarely() {
+        let began = Instant::now();
+        let (mut doubts, mut pauses) = (Doubts::default(), Vec::new());
+        let mut now = began;
+        for _ in 0..40 {
+            let next = doubts.next(now);
+            assert_eq!(doubts.next(next), next, "it is due once it was to come");
+            pauses.push((next - now).as_secs());
+            now = next;
+            doubts.put_off(now);
+        }
+        assert_eq!(pauses[..8], [1, 1, 2, 4, 8, 16, 32, 32]);
+        assert!(pauses[8..].iter().all(|pause| *pause == 32));
+    }
 
     #[test]
     fn an_answer_that_comes_late_brings_no_buffer_back() {
