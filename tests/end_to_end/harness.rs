@@ -612,6 +612,21 @@ impl Client {
         });
     }
 
+    /// Waits until a thread of the process with this name sleeps in a function of the kernel whose name
+    /// contains that.
+    pub fn await_sleep_of(&self, device: &Device, name: &str, function: &str) {
+        let path = format!("/proc/{}/task", self.child.borrow().id());
+        let read = |thread: &fs::DirEntry, what| fs::read_to_string(thread.path().join(what));
+        let sleeps = |thread: &fs::DirEntry| {
+            read(thread, "comm").is_ok_and(|comm| comm.trim() == name)
+                && read(thread, "wchan").is_ok_and(|asleep| asleep.contains(function))
+        };
+        device.await_true(&format!("a sleep of {name} in {function}"), || {
+            let mut threads = fs::read_dir(&path).expect("the process is alive").flatten();
+            threads.any(|thread| sleeps(&thread)).then_some(())
+        });
+    }
+
     fn fence_held(&self, ask: Ask) -> FenceHandle {
         match self.ask(ask).expect("a fence") {
             Answer::FenceHeld(fence) => fence,

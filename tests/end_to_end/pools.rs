@@ -49,6 +49,9 @@ pub enum AskPool {
     /// Take so many filled slots by a descriptor that is polled, numbered from 0, and give each back;
     /// then wait for the pool's end. How many frames?
     Watch(PoolHandle, u64),
+    /// Take so many free slots by a descriptor that is polled, and fill and hand over each, numbered from
+    /// 0. How many frames?
+    Serve(PoolHandle, u64),
     /// Hand one that was taken on to the queue of a stage.
     PassOn(LeaseHandle, u8, Said),
     /// Whether all bytes of the slot's buffer have this value.
@@ -79,6 +82,8 @@ pub enum AskPool {
     /// Join and write nonsense to all that can be written, so many words, from this seed; with claims
     /// of its own beyond what it may, or without.
     Scribble([u8; 16], u64, u64, bool),
+    /// Join, say of all slots that there are none, and stay.
+    Hide([u8; 16]),
     /// Fork so many processes that join by one of the tokens and mill, so many at a time, and kill
     /// each at a moment of chance. The client must not have been asked for anything before.
     KillMills(Vec<[u8; 16]>, usize, usize),

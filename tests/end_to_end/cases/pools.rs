@@ -5,6 +5,8 @@
 //! to no rule.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::thread;
+use std::time::Duration;
 
 use berth_end_to_end::harness::{Client, Device, APP, OTHER_APP, THIRD_APP};
 use berth_end_to_end::pools::{AskPool, PoolAnswer, PoolHandle, Said};
@@ -108,6 +110,133 @@ fn an_event_loop_has_every_frame_by_a_descriptor_and_hears_of_the_pools_end() {
     assert_eq!(all.len(), 3, "all came back");
     camera.leave_pool(at_camera);
     assert_eq!(display.finish(), Answer::Count(100));
+}
+
+#[test]
+fn an_event_loop_has_every_free_slot_by_a_descriptor() {
+    let device = Device::start();
+    let camera = device.client(APP).with_session();
+    let at_camera = camera.create_pool(&frame(), sizes(3));
+    let (display, at_display) = participant(&device, OTHER_APP, &camera, at_camera);
+    begin(&camera, AskPool::Serve(at_camera, 100));
+    for sequence in 0..100 {
+        let (lease, said) = display.take_slot(at_display, LONG).taken();
+        assert_eq!(said.sequence, sequence);
+        assert!(display.slot_has(lease, sequence as u8));
+        display.release_slot(lease);
+    }
+    assert_eq!(camera.finish(), Answer::Count(100));
+    assert_eq!(display.take_everything(at_display), [0, 1, 2]);
+}
+
+#[test]
+fn an_event_loop_has_its_turn_among_those_who_wait() {
+    let device = Device::start();
+    let holder = device.client(APP).with_session();
+    let pool = holder.create_pool(&frame(), sizes(1));
+    let (looping, at_looping) = participant(&device, OTHER_APP, &holder, pool);
+    let (waiter, at_waiter) = participant(&device, THIRD_APP, &holder, pool);
+    let (held, _) = holder.acquire_slot(pool, LONG).leased();
+    begin(&looping, AskPool::Serve(at_looping, 1));
+    looping.await_sleep_of(&device, "feed", "futex_");
+    begin_waiting(&device, &waiter, AskPool::Acquire(at_waiter, LONG));
+    // Longer than a feed waits at a time.
+    thread::sleep(Duration::from_millis(1200));
+    holder.release_slot(held);
+    assert_eq!(looping.finish(), Answer::Count(1), "it came first");
+    let (lease, _) = holder.take_slot(pool, LONG).taken();
+    holder.release_slot(lease);
+    waiter.finish().of_pool().leased();
+}
+
+#[test]
+fn whoever_waits_has_the_slots_that_somebody_hid() {
+    for dies in [true, false] {
+        let device = Device::start();
+        let owner = device.client(APP).with_session();
+        let pool = owner.create_pool(&frame(), sizes(2));
+        let (looping, theirs) = participant(&device, OTHER_APP, &owner, pool);
+        let hostile = device.client(THIRD_APP);
+        let token = owner.share_pool(pool, THIRD_APP);
+        assert_eq!(hostile.ask(Ask::Pool(AskPool::Hide(token))), Ok(Answer::Done));
+        begin(&looping, AskPool::Serve(theirs, 1));
+        if dies {
+            hostile.kill();
+        }
+        assert_eq!(looping.finish(), Answer::Count(1));
+        let (first, _) = owner.acquire_slot(pool, 5_000).leased();
+        owner.release_slot(first);
+        let (frame, _) = owner.take_slot(pool, LONG).taken();
+        owner.release_slot(frame);
+        if !dies {
+            // One wait is enough, and it need not be a feed's.
+            assert_eq!(hostile.ask(Ask::Pool(AskPool::Hide(token))), Ok(Answer::Done));
+            owner.acquire_slot(pool, 5_000).leased();
+        }
+    }
+}
+
+#[test]
+fn participants_go_on_without_the_service_and_no_wait_hangs() {
+    let device = Device::start();
+    let owner = device.client(APP);
+    owner.open_reconnecting("owner", 30_000);
+    let pool = owner.create_pool(&frame(), (2, 8, 0));
+    let (client, theirs) = participant(&device, OTHER_APP, &owner, pool);
+    let token = owner.share_pool(pool, THIRD_APP);
+    let pass = |sequence: u64| {
+        let (lease, _) = owner.acquire_slot(pool, LONG).leased();
+        owner.submit_slot(lease, sequence as u8, numbered(sequence));
+        let (lease, said) = client.take_slot(theirs, LONG).taken();
+        assert_eq!(said.sequence, sequence);
+        assert!(client.slot_has(lease, sequence as u8));
+        client.release_slot(lease);
+    };
+    pass(1);
+    begin_waiting(&device, &client, AskPool::Take(theirs, LONG));
+    device.kill_service();
+    owner.await_lost();
+    let (lease, _) = owner.acquire_slot(pool, LONG).leased();
+    owner.submit_slot(lease, 2, numbered(2));
+    let (lease, said) = client.finish().of_pool().taken();
+    assert_eq!(said.sequence, 2, "it waited when the service died");
+    client.release_slot(lease);
+    pass(3);
+    // Long enough to ask the service, which is not there.
+    assert_eq!(client.take_slot(theirs, 1_500), PoolAnswer::TimedOut);
+    device.start_service();
+    owner.await_restored();
+    pass(4);
+    assert_eq!(client.take_slot(theirs, 1_500), PoolAnswer::TimedOut);
+    // The service that follows knows of no pools, and says so.
+    let refused = owner.try_share_pool(pool, THIRD_APP, 1, false).unwrap_err();
+    assert_eq!(refused.code, code::NOT_FOUND, "{refused:?}");
+    assert_eq!(owner.resize_pool(pool, 3).unwrap_err().code, code::NOT_FOUND);
+    let third = device.client(THIRD_APP).with_session();
+    assert_eq!(third.try_join_pool(token).unwrap_err().code, code::BAD_TOKEN);
+    // What one held that died meanwhile stays away. Who waits for it is not kept beyond its time.
+    client.acquire_slot(theirs, LONG).leased();
+    client.acquire_slot(theirs, LONG).leased();
+    client.kill();
+    assert_eq!(owner.acquire_slot(pool, 1_500), PoolAnswer::TimedOut);
+    owner.leave_pool(pool);
+}
+
+#[test]
+fn whoever_has_to_ask_a_service_that_died_is_told() {
+    let device = Device::start();
+    let owner = device.client(APP).with_session();
+    let pool = owner.create_pool(&frame(), sizes(1));
+    let (lease, _) = owner.acquire_slot(pool, LONG).leased();
+    participant(&device, OTHER_APP, &owner, pool);
+    device.kill_service();
+    let why = owner.fails(Ask::Pool(AskPool::Take(pool, LONG)));
+    assert!(why.contains("service died"), "{why}");
+    let why = owner.fails(Ask::Pool(AskPool::Watch(pool, 1)));
+    assert!(why.contains("service died"), "{why}");
+    // This needs no service, whoever came.
+    owner.submit_slot(lease, 1, numbered(1));
+    device.start_service();
 }
 
 #[test]

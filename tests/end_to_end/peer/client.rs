@@ -24,6 +24,8 @@ use berth_end_to_end::protocol::{
 };
 use berth_kernel::mapping::{Mapping, ReadOnly};
 use berth_kernel::thread_priority::lower_priority_of_this_thread;
+use hal_binder::Strong;
+use vendor_berth_allocator::aidl::vendor::berth::allocator::IAllocatorSession::IAllocatorSession;
 
 use crate::crowd::Crowd;
 use crate::drivers::Drivers;
@@ -60,6 +62,8 @@ pub struct Client {
     holder: Holder,
     payloads: Payloads,
     pools: Pools,
+    /// What it takes part with in pools of which it has hidden the slots.
+    hiding: Vec<Strong<dyn IAllocatorSession>>,
     purging: Purging,
 }
 
@@ -403,6 +407,10 @@ impl Client {
             Ask::Pool(AskPool::Scribble(token, words, seed, lies)) => {
                 // A client whose session ends with the answer.
                 pools::scribble(token, words, seed, lies)?;
+                Answer::Done
+            }
+            Ask::Pool(AskPool::Hide(token)) => {
+                self.hiding.push(pools::hide(token)?);
                 Answer::Done
             }
             Ask::Pool(ask) => self.pools.answer(&self.session()?, ask)?,

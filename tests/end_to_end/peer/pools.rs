@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
 use berth_client::{
-    Access, Buffer, Crop, Error, Filled, Lease, Metadata, Pool, PoolFault, PoolHalt, PoolOptions,
-    Queue, Session, SharePermit, Token,
+    Access, Buffer, Crop, Error, Feed, Filled, Lease, Metadata, Pool, PoolFault, PoolHalt,
+    PoolOptions, Queue, Session, SharePermit, Token,
 };
 use berth_end_to_end::pools::{AskPool, LeaseHandle, PoolAnswer, PoolHandle, Said};
 use berth_end_to_end::protocol::Answer;
@@ -25,7 +25,7 @@ use crate::{drivers, wire};
 use device::Devices;
 use mill::Mill;
 
-pub use hostile::scribble;
+pub use hostile::{hide, scribble};
 pub use mill::kill_mills;
 
 /// The client's pools.
@@ -107,6 +107,7 @@ impl Pools {
                 self.taken(pool, taken)?
             }
             AskPool::Watch(pool, frames) => Answer::Count(watch(self.pool(pool)?, frames)?),
+            AskPool::Serve(pool, frames) => Answer::Count(serve(self.pool(pool)?, frames)?),
             AskPool::PassOn(lease, number, said) => {
                 let (_, held) = self.leases.remove(&lease).context("no such slot here")?;
                 let Held::Full(filled) = held else { anyhow::bail!("it was not taken") };
@@ -168,7 +169,9 @@ impl Pools {
             }
             AskPool::Milled => Answer::Count(self.mill.as_ref().context("no mill")?.done()),
             AskPool::StopMill => Answer::Count(self.mill.take().context("no mill")?.stop()?),
-            AskPool::Scribble(..) | AskPool::KillMills(..) => anyhow::bail!("not with a session"),
+            AskPool::Scribble(..) | AskPool::Hide(..) | AskPool::KillMills(..) => {
+                anyhow::bail!("not with a session")
+            }
         })
     }
 
@@ -208,21 +211,36 @@ impl Pools {
 /// Takes frames as an event loop does, until the pool ends.
 fn watch(pool: &Pool, frames: u64) -> Result<usize> {
     let feed = pool.frames(Queue::First)?;
-    let next = || -> Result<Result<Filled, Error>> {
-        let mut entries = [PollFd::new(feed.as_fd(), PollFlags::POLLIN)];
-        anyhow::ensure!(poll(&mut entries, PollTimeout::from(60_000u16))? == 1, "nothing came");
-        feed.next().context("the descriptor is ready, and nothing is there")
-    };
     for sequence in 0..frames {
-        let frame = next()??;
+        let frame = next(&feed)??;
         anyhow::ensure!(frame.metadata().sequence == sequence, "{:?}", frame.metadata());
         anyhow::ensure!(mill::all_bytes_are(&*frame.buffer()?, sequence as u8)?, "other bytes");
         frame.release();
     }
-    match next()? {
+    match next(&feed)? {
         Err(Error::Pool(PoolFault::Halt(PoolHalt::Closed))) => Ok(frames as usize),
         other => anyhow::bail!("{other:?} instead of the pool's end"),
     }
+}
+
+/// Makes frames as an event loop does.
+fn serve(pool: &Pool, frames: u64) -> Result<usize> {
+    let feed = pool.leases()?;
+    for sequence in 0..frames {
+        let lease = next(&feed)??;
+        mill::fill(&*lease.buffer()?, sequence as u8)?;
+        lease.submit(&Metadata { sequence, ..Metadata::default() })?;
+    }
+    // A slot that was taken ahead is free again.
+    drop(feed.end());
+    Ok(frames as usize)
+}
+
+/// What comes next by a descriptor.
+fn next<T: Send + 'static>(feed: &Feed<T, Error>) -> Result<Result<T, Error>> {
+    let mut entries = [PollFd::new(feed.as_fd(), PollFlags::POLLIN)];
+    anyhow::ensure!(poll(&mut entries, PollTimeout::from(60_000u16))? == 1, "nothing came");
+    feed.next().context("the descriptor is ready, and nothing is there")
 }
 
 /// What a pool gave, or why it gave nothing; anything else is an error.

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use anyhow::{Context, Result};
 use berth_end_to_end::chance::Chance;
 use berth_kernel::mapping::{Mapping, ReadWrite};
-use hal_binder::ParcelFileDescriptor;
+use hal_binder::{ParcelFileDescriptor, Strong};
 use vendor_berth_allocator::aidl::vendor::berth::allocator::{
     IAllocatorSession::IAllocatorSession, ShareToken::ShareToken,
 };
@@ -20,6 +20,8 @@ const TABLE_BYTES: u64 = 4096;
 const CLAIMS_BYTES: u64 = 8192;
 /// The part of the table that means anything.
 const TABLE_IN_USE: usize = 512;
+/// In that, the words of the slots.
+const SLOTS_AT: usize = 256;
 
 /// Joins by a token and writes so many words; the session ends with it.
 pub fn scribble(token: [u8; 16], words: u64, seed: u64, lies: bool) -> Result<()> {
@@ -41,6 +43,14 @@ pub fn scribble(token: [u8; 16], words: u64, seed: u64, lies: bool) -> Result<()
         page.word(chance.below(bytes) & !3)?.store(word, Ordering::Relaxed);
     }
     Ok(session.close()?)
+}
+
+/// Joins by a token and says of all slots that there are none. Answers what it takes part with.
+pub fn hide(token: [u8; 16]) -> Result<Strong<dyn IAllocatorSession>> {
+    let session = bare::session()?;
+    let pool = session.joinPool(&ShareToken { value: token })?;
+    map(pool.table, TABLE_BYTES)?.fill(SLOTS_AT, TABLE_IN_USE - SLOTS_AT, 0xff)?;
+    Ok(session)
 }
 
 fn map(fd: Option<ParcelFileDescriptor>, bytes: u64) -> Result<Mapping<ReadWrite>> {

@@ -107,7 +107,8 @@ fn only_late(error: Error) -> Result<()> {
     }
 }
 
-fn fill(buffer: &Buffer, value: u8) -> Result<()> {
+/// Sets all bytes of a buffer to a value.
+pub fn fill(buffer: &Buffer, value: u8) -> Result<()> {
     let mapped = buffer.map()?;
     let access = mapped.begin_write()?;
     access.fill(0, mapped.size(), value)?;
