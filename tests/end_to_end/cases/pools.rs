@@ -240,6 +240,24 @@ fn whoever_has_to_ask_a_service_that_died_is_told() {
 }
 
 #[test]
+fn a_slot_that_is_discarded_is_free_and_brings_no_frame() {
+    let device = Device::start();
+    let camera = device.client(APP).with_session();
+    let pool = camera.create_pool(&frame(), sizes(1));
+    let (display, at_display) = participant(&device, OTHER_APP, &camera, pool);
+    let (lease, slot) = camera.acquire_slot(pool, LONG).leased();
+    begin_waiting(&device, &display, AskPool::Acquire(at_display, LONG));
+    camera.release_slot(lease);
+    let (lease, freed) = display.finish().of_pool().leased();
+    assert_eq!(freed, slot, "whoever waited has it");
+    display.release_slot(lease);
+    assert_eq!(display.take_slot(at_display, 10), PoolAnswer::TimedOut);
+    let (lease, _) = camera.acquire_slot(pool, LONG).leased();
+    camera.submit_slot(lease, 3, numbered(7));
+    assert_eq!(display.take_slot(at_display, LONG).taken().1.sequence, 7, "the first there is");
+}
+
+#[test]
 fn a_frame_goes_through_the_stages_of_a_pipeline_in_one_slot() {
     let device = Device::start();
     let camera = device.client(APP).with_session();

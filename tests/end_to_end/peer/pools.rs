@@ -150,7 +150,10 @@ impl Pools {
                 Answer::Done
             }
             AskPool::Release(lease) => {
-                self.leases.remove(&lease).context("no such slot here")?;
+                match self.leases.remove(&lease).context("no such slot here")? {
+                    (_, Held::Empty(lease)) => lease.discard(),
+                    (_, Held::Full(frame)) => frame.release(),
+                }
                 Answer::Done
             }
             AskPool::Resize(pool, slots) => {
