@@ -53,7 +53,7 @@ pub(crate) fn stats(service: &Service) -> AllocatorStats {
         purgeableBytes: long(service.purger.purgeable_bytes()),
         purgedBytes: long(service.purger.purged.load(Ordering::Relaxed)),
         tokens: int(service.tokens.usable().saturating_add(service.pools.tokens.usable()) as u64),
-        pools: int(service.pools.figures().0 as u64),
+        pools: int(service.pools.count() as u64),
         allocatedBuffers: long(service.counters.allocated.load(Ordering::Relaxed)),
         recycledBuffers: long(recycler.reused.load(Ordering::Relaxed)),
         abandonedBuffers: long(service.counters.taken_back.load(Ordering::Relaxed)),

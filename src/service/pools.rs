@@ -63,10 +63,37 @@ impl PoolView {
     }
 }
 
+/// By session and id.
+#[derive(Debug, Default)]
+struct Parts {
+    all: BTreeMap<(i64, i64), Part>,
+    /// How many of them are owners'.
+    owned: usize,
+}
+
+impl Parts {
+    fn insert(&mut self, name: (i64, i64), part: Part) {
+        self.owned = self.owned.saturating_add(usize::from(part.is_owner(name.0)));
+        self.all.insert(name, part);
+    }
+
+    fn remove(&mut self, name: &(i64, i64)) -> Option<Part> {
+        let part = self.all.remove(name)?;
+        self.owned = self.owned.saturating_sub(usize::from(part.is_owner(name.0)));
+        Some(part)
+    }
+
+    fn check_room(&self, session: i64) -> Result<(), Refusal> {
+        let used = self.all.range(all_of(session)).count() as u64;
+        let limit = PoolOptions::MAX_POOLS.unsigned_abs().into();
+        within(Scope::Session, "pools", used, 1, limit).map_err(Refusal::OverQuota)
+    }
+}
+
 /// All pools, by the sessions that take part: session and id.
 #[derive(Debug)]
 pub(crate) struct Pools {
-    parts: Mutex<BTreeMap<(i64, i64), Part>>,
+    parts: Mutex<Parts>,
     pub(crate) tokens: Tokens<Pool>,
 }
 
@@ -75,9 +102,15 @@ impl Pools {
         Pools { parts: Mutex::default(), tokens: Tokens::new(random, receipts) }
     }
 
+    /// How many pools there are, which anybody may ask as often as it likes.
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.parts).owned
+    }
+
     /// How many pools there are, and what they hold together.
     pub(crate) fn figures(&self) -> (usize, PoolFigures) {
         let owned: Vec<Arc<Pool>> = lock(&self.parts)
+            .all
             .iter()
             .filter(|((session, _), part)| part.is_owner(*session))
             .map(|(_, part)| part.pool.clone())
@@ -95,6 +128,7 @@ impl Pools {
     pub(crate) fn views(&self) -> Vec<PoolView> {
         // What it costs to sort them is not for the lock.
         let parts: Vec<_> = lock(&self.parts)
+            .all
             .iter()
             .map(|(&(session, id), part)| {
                 (session, id, part.pool.id, part.is_owner(session), Arc::downgrade(&part.pool))
@@ -118,16 +152,16 @@ impl Pools {
     }
 
     fn part(&self, session: i64, id: i64) -> Result<Part, Refusal> {
-        lock(&self.parts).get(&(session, id)).cloned().ok_or(Refusal::PoolNotFound(id))
+        lock(&self.parts).all.get(&(session, id)).cloned().ok_or(Refusal::PoolNotFound(id))
     }
 
     fn check_room(&self, session: i64) -> Result<(), Refusal> {
-        room_for_one(&lock(&self.parts), session)
+        lock(&self.parts).check_room(session)
     }
 
     fn insert(&self, session: i64, id: i64, part: Part) -> Result<(), Refusal> {
         let mut parts = lock(&self.parts);
-        room_for_one(&parts, session)?;
+        parts.check_room(session)?;
         parts.insert((session, id), part);
         Ok(())
     }
@@ -140,6 +174,7 @@ impl Pools {
     fn forget(&self, pool: &Arc<Pool>) {
         let mut parts = lock(&self.parts);
         let gone: Vec<_> = parts
+            .all
             .iter()
             .filter(|(_, part)| Arc::ptr_eq(&part.pool, pool))
             .map(|(name, _)| *name)
@@ -152,19 +187,13 @@ impl Pools {
 
     fn take_all_of(&self, session: i64) -> Vec<Part> {
         let mut parts = lock(&self.parts);
-        let ids: Vec<_> = parts.range(all_of(session)).map(|(name, _)| *name).collect();
+        let ids: Vec<_> = parts.all.range(all_of(session)).map(|(name, _)| *name).collect();
         ids.iter().filter_map(|name| parts.remove(name)).collect()
     }
 }
 
 fn all_of(session: i64) -> std::ops::RangeInclusive<(i64, i64)> {
     (session, i64::MIN)..=(session, i64::MAX)
-}
-
-fn room_for_one(parts: &BTreeMap<(i64, i64), Part>, session: i64) -> Result<(), Refusal> {
-    let used = parts.range(all_of(session)).count() as u64;
-    let limit = PoolOptions::MAX_POOLS.unsigned_abs().into();
-    within(Scope::Session, "pools", used, 1, limit).map_err(Refusal::OverQuota)
 }
 
 impl Service {

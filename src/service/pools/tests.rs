@@ -46,8 +46,9 @@ fn a_pool_is_charged_to_its_creator_and_leaves_nothing_in_the_books() {
     let joined = service.join_pool(&other, OTHER, &token).unwrap();
     assert_eq!((joined.slots.len(), joined.claims.len()), (3, 1));
     assert_eq!(other.held().unwrap(), Default::default(), "its creator pays");
-    assert_eq!(service.pools.figures().1, figures(3, 2));
+    assert_eq!((service.pools.count(), service.pools.figures().1), (1, figures(3, 2)));
     service.leave_pool(&owner, pool.id).unwrap();
+    assert_eq!(service.pools.count(), 0);
     let gone = Refusal::PoolNotFound(joined.id);
     assert_eq!(service.update_pool(&other, joined.id, 0).map(drop), Err(gone.clone()));
     assert_eq!(service.leave_pool(&other, joined.id), Err(gone));
@@ -68,9 +69,9 @@ fn a_session_takes_its_pools_and_its_parts_along() {
     let token = service.share_pool(&owner, pool.id, permit(Access::READ_ONLY)).unwrap();
     service.join_pool(&other, OTHER, &token).unwrap();
     service.end_session(other.id, Cause::Died);
-    assert_eq!(service.pools.figures(), (1, figures(2, 1)));
+    assert_eq!((service.pools.count(), service.pools.figures()), (1, (1, figures(2, 1))));
     service.end_session(owner.id, Cause::Died);
-    assert_eq!(service.pools.figures(), (0, PoolFigures::default()));
+    assert_eq!((service.pools.count(), service.pools.figures()), (0, (0, PoolFigures::default())));
     assert_eq!(service.accounts.live().buffers, 0);
     let refused = service.create_pool(&owner, &region(4096), &options(1)).map(drop);
     assert_eq!(refused, Err(Refusal::SessionClosed));
