@@ -5,6 +5,7 @@
 
 use berth_client::Allocator;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::failure::Failure;
 
@@ -53,6 +54,9 @@ pub struct Session {
     pub owned: u64,
     pub acquired: u64,
     pub bytes: u64,
+    /// What else the service says of it.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
 }
 
 /// A buffer of a session.
@@ -75,8 +79,10 @@ pub struct Buffer {
     pub pool: i64,
     pub charged_uid: u32,
     pub takers: u64,
-    pub taken_by: Vec<i64>,
     pub tokens: u64,
+    /// What else the service says of it.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
 }
 
 /// Asks for the dump with these arguments, of one uid or of all.

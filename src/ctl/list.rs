@@ -131,10 +131,11 @@ fn table_of_buffers(buffers: &[Buffer]) -> Table<11> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Map;
 
     fn session(id: i64, uid: u32, bytes: u64, age_ms: u64, name: &str) -> Session {
         let name = name.to_owned();
-        Session { id, name, uid, pid: 100, age_ms, owned: 1, acquired: 0, bytes }
+        Session { id, name, uid, pid: 100, age_ms, owned: 1, acquired: 0, bytes, more: Map::new() }
     }
 
     #[test]

@@ -227,6 +227,7 @@ mod tests {
             owned: 0,
             acquired: 0,
             bytes: 0,
+            more: Default::default(),
         };
         for (rows, uids, expected) in [
             (usize::MAX, 20, (8, 8)),
