@@ -166,9 +166,9 @@ impl Reclaimer {
         &'a self,
         gone: impl IntoIterator<Item = Gone> + 'a,
     ) -> impl Iterator<Item = HeapMemory> + 'a {
-        gone.into_iter().filter_map(|gone| match gone.reusable {
+        gone.into_iter().flat_map(|gone| match gone.reusable {
             true => self.recycler.keep(gone.memory),
-            false => Some(gone.memory.held),
+            false => vec![gone.memory.held],
         })
     }
 

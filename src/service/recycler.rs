@@ -27,7 +27,7 @@ use crate::heap::Heap;
 use crate::heap_memory::HeapMemory;
 use crate::lock::{lock, wait};
 use crate::request::Request;
-use crate::shelf::{Shelf, ShelfLimits};
+use crate::shelf::{Room, Shelf, ShelfLimits};
 use crate::trace;
 
 /// How much less than others the thread counts that clears memory (nice(2)).
@@ -126,25 +126,24 @@ impl Recycler {
         Ok(recycler)
     }
 
-    /// Keeps memory that nobody else holds, or answers it if it is not worth it or too much: the
-    /// caller closes it.
-    pub(crate) fn keep(&self, dirty: Dirty) -> Option<HeapMemory> {
+    /// Keeps memory that nobody else holds. Answers what the caller is to close: this, if it is not
+    /// worth it or there is too much to clear already, or what has been there for longest and makes
+    /// room.
+    pub(crate) fn keep(&self, dirty: Dirty) -> Vec<HeapMemory> {
         if !dirty.heap.recycles() || !matches!(dirty.held, HeapMemory::DmaBuf(_)) {
-            return Some(dirty.held);
+            return vec![dirty.held];
         }
-        let bytes = dirty.bytes;
         let mut idle = lock(&self.idle);
-        let kept = idle.kept();
-        let fits = kept.bytes.saturating_add(bytes) <= self.limits.bytes
-            && kept.buffers < self.limits.items as u64;
-        if !fits || idle.closed || idle.ended {
-            return Some(dirty.held);
-        }
-        idle.dirty_bytes = idle.dirty_bytes.saturating_add(bytes);
+        let room = match idle.room_for_clean(&self.limits, dirty.bytes) {
+            Some(room) if !idle.closed && !idle.ended => room,
+            _ => return vec![dirty.held],
+        };
+        let oldest = idle.clean.drain(room);
+        idle.dirty_bytes = idle.dirty_bytes.saturating_add(dirty.bytes);
         idle.dirty.push_back(dirty);
         drop(idle);
         self.news.notify_one();
-        None
+        oldest.into_iter().map(|clean| clean.cleared.held).collect()
     }
 
     /// Clean memory of a heap, of so many bytes exactly.
@@ -187,6 +186,7 @@ impl Recycler {
         }
         idle.give_up_work(|_| keep_bytes == 0);
         let left = keep_bytes.saturating_sub(idle.dirty_bytes);
+        let left = Room { bytes: left, items: usize::MAX };
         to_close.extend(idle.clean.drain(left).into_iter().map(|clean| clean.cleared.held));
         drop(idle);
         drop(to_close);
@@ -259,6 +259,16 @@ impl Idle {
             bytes: self.dirty_bytes.saturating_add(at_work).saturating_add(self.clean.bytes()),
             cleared: self.clean.len() as u64,
         }
+    }
+
+    /// What may stay of the clean, if so many bytes more are to be cleared; `None` if they are too much
+    /// even without the clean.
+    fn room_for_clean(&self, limits: &ShelfLimits, bytes: u64) -> Option<Room> {
+        let kept = self.kept();
+        let to_clear = kept.bytes.saturating_sub(self.clean.bytes()).saturating_add(bytes);
+        let count = kept.buffers.saturating_sub(self.clean.len() as u64).saturating_add(1);
+        let items = limits.items.checked_sub(usize::try_from(count).ok()?)?;
+        Some(Room { bytes: limits.bytes.checked_sub(to_clear)?, items })
     }
 
     /// Has what is being cleared closed afterwards, if it is concerned.

@@ -22,6 +22,15 @@ pub(crate) struct ShelfLimits {
     pub(crate) age: Duration,
 }
 
+/// How much of a shelf may stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// The most bytes, of all items together.
+    pub(crate) bytes: u64,
+    /// The most items.
+    pub(crate) items: usize,
+}
+
 /// Idle items, each of a heap and a size.
 #[derive(Debug)]
 pub(crate) struct Shelf<K, T> {
@@ -84,9 +93,9 @@ impl<K: Eq + Hash + Clone, T> Shelf<K, T> {
         self.take_while(|shelf| shelf.places.first_key_value().is_some_and(|(_, p)| old(p.2)))
     }
 
-    /// Takes the oldest until the rest has at most `keep_bytes`.
-    pub(crate) fn drain(&mut self, keep_bytes: u64) -> Vec<T> {
-        self.take_while(|shelf| shelf.bytes > keep_bytes)
+    /// Takes the oldest until the rest has room.
+    pub(crate) fn drain(&mut self, room: Room) -> Vec<T> {
+        self.take_while(|shelf| shelf.bytes > room.bytes || shelf.len() > room.items)
     }
 
     /// Takes the items that a caller chooses, in no order. Looks at all of them.
@@ -205,7 +214,7 @@ mod tests {
         gone.sort_unstable();
         assert_eq!(gone, [0, 2, 4]);
         assert_eq!((shelf.bytes(), shelf.len()), (30, 3));
-        assert_eq!(shelf.drain(0), [1, 3, 5]);
+        assert_eq!(shelf.drain(Room { bytes: 0, items: 1 }), [1, 3, 5]);
         assert!(shelf.heaps.is_empty() && shelf.remove_if(|_| true).is_empty());
     }
 
@@ -215,7 +224,7 @@ mod tests {
         Put(u8, u64),
         Take(u8, u64, u64),
         Expire,
-        Drain(u64),
+        Drain(u64, usize),
         Pass(Duration),
     }
 
@@ -226,7 +235,7 @@ mod tests {
             4 => (0..3_u8, bytes()).prop_map(|(heap, bytes)| Step::Put(heap, bytes)),
             3 => (0..3_u8, bytes(), bytes()).prop_map(|(h, bytes, spare)| Step::Take(h, bytes, spare)),
             1 => Just(Step::Expire),
-            1 => bytes().prop_map(Step::Drain),
+            1 => (bytes(), 0..8_usize).prop_map(|(bytes, items)| Step::Drain(bytes, items)),
             1 => (0..90_u64).prop_map(|seconds| Step::Pass(Duration::from_secs(seconds))),
         ];
         vec(step, 0..80)
@@ -274,9 +283,9 @@ mod tests {
             gone.into_iter().map(|item| item.2).collect()
         }
 
-        fn drain(&mut self, keep: u64) -> Vec<usize> {
+        fn drain(&mut self, room: Room) -> Vec<usize> {
             let mut gone = Vec::new();
-            while self.bytes() > u128::from(keep) {
+            while self.bytes() > u128::from(room.bytes) || self.items.len() > room.items {
                 gone.push(self.items.remove(0).2);
             }
             gone
@@ -308,8 +317,9 @@ mod tests {
                         shelf.expire(now),
                         model.remove_if(|item| now - item.3 >= limits.age)
                     ),
-                    Step::Drain(keep) => {
-                        prop_assert_eq!(shelf.drain(keep), model.drain(keep));
+                    Step::Drain(bytes, items) => {
+                        let room = Room { bytes, items };
+                        prop_assert_eq!(shelf.drain(room), model.drain(room));
                     }
                     Step::Pass(time) => now += time,
                 }

@@ -226,6 +226,27 @@ fn what_is_kept_is_bounded_and_grows_old() {
 }
 
 #[test]
+fn what_nobody_took_makes_room_for_what_was_given_back_last() {
+    if missing(Facility::DmaHeapSystem) {
+        return;
+    }
+    let (device, client) = start("limit idle-bytes 256K\nlimit idle-buffers 8");
+    let small = client.allocate(&Descriptor::linear(4096), 8).unwrap();
+    give_back_dirty(&device, &client, &small);
+    // One by number, and most by bytes.
+    let one = client.allocate(&Descriptor::linear(8192), 1).unwrap();
+    client.drop_buffer(one[0].handle);
+    device.await_figures("it is kept", |now| (now.lingering, now.idle, now.cleared) == (0, 8, 8));
+    let large = client.allocate(&Descriptor::linear(240 << 10), 1).unwrap();
+    client.drop_buffer(large[0].handle);
+    device.await_figures("so is this", |now| now.lingering == 0 && now.cleared == now.idle);
+    let again = client.allocate_one(&Descriptor::linear(240 << 10));
+    assert_eq!((again.info.inode, again.info.flags & RECYCLED), (large[0].info.inode, RECYCLED));
+    let again = client.allocate_one(&Descriptor::linear(8192));
+    assert_eq!(again.info.inode, one[0].info.inode, "of the others the youngest stay");
+}
+
+#[test]
 fn a_buffer_that_its_client_forgot_is_taken_back() {
     if missing(Facility::DmaHeapSystem) {
         return;
