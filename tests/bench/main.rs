@@ -59,6 +59,9 @@ enum Role {
     /// Do the same without the allocator; started by `run`.
     #[command(hide = true)]
     RawCrowd,
+    /// Do the same with memory that the allocator kept; started by `run`.
+    #[command(hide = true)]
+    PooledCrowd,
     /// Do the same with its parcels and without it; started by `run`.
     #[command(hide = true)]
     FloorCrowd,
@@ -107,6 +110,7 @@ fn main() -> ExitCode {
         Role::Hoard => cleanup::hoard(),
         Role::Crowd => crowd::client(),
         Role::RawCrowd => crowd::raw(),
+        Role::PooledCrowd => crowd::pooled_client(),
         Role::FloorCrowd => crowd::floor(),
         Role::RingPeer { memory } => records::ring_peer(&memory),
         Role::CopyPeer { memory } => records::copy_peer(&memory),
