@@ -100,7 +100,7 @@ impl PurgeableRegion {
         };
         let mapping = Mapping::new(buffer.as_fd(), buffer.size())?;
         let pins = Arc::new(Pins::new(id, chunks, keeping)?);
-        pins.begin(buffer.as_fd())?;
+        pins.begin(&buffer)?;
         buffer.held().note_pins(&pins);
         Ok(PurgeableRegion { mapping, chunks, pins, priority, buffer })
     }
@@ -141,7 +141,7 @@ impl PurgeableRegion {
         // On an error those that are pinned by then are unpinned.
         let mut pinned = Pinned { region: self, bytes, chunks: first..end, contents, priority };
         for chunk in chunks {
-            if self.pins.pin(self.buffer.as_fd(), chunk, within)? == Contents::Purged {
+            if self.pins.pin(&self.buffer, chunk, within)? == Contents::Purged {
                 pinned.contents = Contents::Purged;
             }
             pinned.chunks.end = chunk.saturating_add(1);
@@ -245,7 +245,7 @@ impl Drop for Pinned<'_> {
     fn drop(&mut self) {
         for chunk in self.chunks.clone() {
             let PurgeableRegion { pins, buffer, .. } = self.region;
-            if let Err(error) = pins.unpin(buffer.as_fd(), chunk, self.priority) {
+            if let Err(error) = pins.unpin(buffer, chunk, self.priority) {
                 log::warn!("chunk {chunk} stays pinned: {error}");
             }
         }

@@ -43,11 +43,13 @@ impl OwnerProcess {
     }
 
     /// Whether the calling process is the one, and not forked from it.
+    #[inline]
     pub fn is_this(&self) -> bool {
         number().is_some_and(|number| number.load(Ordering::Relaxed) == self.0)
     }
 }
 
+#[inline]
 fn number() -> Option<&'static AtomicU32> {
     // SAFETY: null, or the start of a page that `place` mapped and nobody ever unmaps: aligned, zeros
     // or what was stored, and reached by atomics only.

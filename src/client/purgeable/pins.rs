@@ -4,7 +4,7 @@
 //! This process's pins on the chunks of a region, for as long as its session may pin.
 
 use std::ops::Range;
-use std::os::fd::BorrowedFd;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -58,9 +58,20 @@ impl Pins {
 
     /// Whether what is pinned stays.
     pub(super) fn check(&self) -> Result<(), Error> {
-        if !self.owner.is_this() {
-            return Err(Error::Forked);
+        self.check_owner()?;
+        self.check_session()
+    }
+
+    #[inline]
+    fn check_owner(&self) -> Result<(), Error> {
+        match self.owner.is_this() {
+            true => Ok(()),
+            false => Err(Error::Forked),
         }
+    }
+
+    #[inline]
+    fn check_session(&self) -> Result<(), Error> {
         match self.over.load(Ordering::Acquire) {
             true => Err(Error::PinsEnded(self.id)),
             false => Ok(()),
@@ -87,6 +98,7 @@ impl Pins {
         }
     }
 
+    #[inline]
     fn own(&self, chunk: u32) -> Result<MutexGuard<'_, OwnPins>, Error> {
         let own = usize::try_from(chunk).ok().and_then(|chunk| self.own.get(chunk));
         let nowhere = || OutOfRange { offset: chunk as usize, length: 1, size: self.own.len() };
@@ -94,9 +106,10 @@ impl Pins {
     }
 
     /// Pins a chunk of the memory that `fd` is open on.
+    #[inline]
     pub(super) fn pin(
         &self,
-        fd: BorrowedFd<'_>,
+        fd: &impl AsFd,
         chunk: u32,
         within: Duration,
     ) -> Result<Contents, Error> {
@@ -119,10 +132,12 @@ impl Pins {
     }
 
     /// `None` while the service is taking its memory.
-    fn try_pin(&self, fd: BorrowedFd<'_>, chunk: u32) -> Result<Option<Contents>, Error> {
-        self.check()?;
+    #[inline]
+    fn try_pin(&self, fd: &impl AsFd, chunk: u32) -> Result<Option<Contents>, Error> {
+        // Before the lock, which a forked child may find locked for ever.
+        self.check_owner()?;
         let mut own = self.own(chunk)?;
-        self.check()?;
+        self.check_session()?;
         let contents = match &self.keeping {
             // Also where it is pinned: what others say of its contents is in the block.
             Keeping::Block(block, pinner) => match block.try_pin(chunk, *pinner)? {
@@ -131,7 +146,7 @@ impl Pins {
             },
             Keeping::Kernel => {
                 if own.count == 0 {
-                    let pinned = ashmem::pin(fd, self.kernel_range(chunk))?;
+                    let pinned = ashmem::pin(fd.as_fd(), self.kernel_range(chunk))?;
                     own.filled &= pinned == PinOutcome::Kept;
                 }
                 match own.filled {
@@ -145,9 +160,10 @@ impl Pins {
     }
 
     /// Unpins a chunk, if nobody else here has it pinned.
+    #[inline]
     pub(super) fn unpin(
         &self,
-        fd: BorrowedFd<'_>,
+        fd: &impl AsFd,
         chunk: u32,
         priority: Priority,
     ) -> Result<(), Error> {
@@ -171,9 +187,9 @@ impl Pins {
 
     /// Says of a pinned chunk whether its contents are whole.
     pub(super) fn set_filled(&self, chunk: u32, filled: bool) -> Result<(), Error> {
-        self.check()?;
+        self.check_owner()?;
         let mut own = self.own(chunk)?;
-        self.check()?;
+        self.check_session()?;
         match &self.keeping {
             Keeping::Block(block, _) => block.set_filled(chunk, filled)?,
             Keeping::Kernel => own.filled = filled,
@@ -183,7 +199,7 @@ impl Pins {
 
     /// ashmem begins with everything pinned: that is ended. One chunk at a time: what is unpinned at
     /// once is purged at once.
-    pub(super) fn begin(&self, fd: BorrowedFd<'_>) -> Result<(), Error> {
+    pub(super) fn begin(&self, fd: &impl AsFd) -> Result<(), Error> {
         match self.keeping {
             Keeping::Block(..) => Ok(()),
             Keeping::Kernel => {
@@ -192,8 +208,8 @@ impl Pins {
         }
     }
 
-    fn unpin_in_kernel(&self, fd: BorrowedFd<'_>, chunk: u32) -> Result<(), Error> {
-        Ok(ashmem::unpin(fd, self.kernel_range(chunk))?)
+    fn unpin_in_kernel(&self, fd: &impl AsFd, chunk: u32) -> Result<(), Error> {
+        Ok(ashmem::unpin(fd.as_fd(), self.kernel_range(chunk))?)
     }
 
     /// A chunk in whole pages.
