@@ -41,8 +41,8 @@ Keys of the JSON; later versions only add some. Sizes are bytes, ages millisecon
                service)], the largest first
   sessions     [id, name, uid, pid, age_ms, owned, acquired, descriptors (of the service), bytes,
                buffers]
-  buffers      of a session, or of all: [id, name, kind, heap, bytes, device, inode, sealed, age_ms,
-               role, pool (or 0), charged_uid, takers (how often it is acquired), taken_by (the
+  buffers      of a session, or of all: [id, name, kind, heap, bytes, descriptors (of the service),
+               device, inode, sealed, age_ms, role, pool (or 0), charged_uid, takers (how often it is acquired), taken_by (the
                sessions that did, at most 32; none with the role \"taker\") and taken_by_more (how
                many besides), tokens]; of all with session, session_name, uid, pid
 ";

@@ -210,6 +210,8 @@ pub(super) struct ShownBuffer {
     pub(super) kind: &'static str,
     pub(super) heap: String,
     pub(super) bytes: u64,
+    /// That the service keeps of it.
+    pub(super) descriptors: u64,
     pub(super) device: u64,
     pub(super) inode: u64,
     pub(super) sealed: bool,
@@ -500,6 +502,7 @@ impl ShownBuffer {
             },
             heap: memory.heap.name.clone(),
             bytes: memory.bytes,
+            descriptors: memory.descriptors(),
             device: memory.identity.map_or(0, |identity| identity.device),
             inode: memory.identity.map_or(0, |identity| identity.inode),
             sealed: memory.is_sealed(),

@@ -272,6 +272,7 @@ fn memory_counts_once_in_its_heap_whoever_holds_it() {
     assert_eq!(used(), 4096);
     let shown = &json(&service, &["--buffers", "--uid=10001"])["buffers"][0];
     assert_eq!((&shown["takers"], &shown["tokens"]), (&2.into(), &1.into()));
+    assert_eq!(shown["descriptors"], 1);
     assert_eq!((&shown["taken_by"], &shown["taken_by_more"]), (&vec![taker.id].into(), &0.into()));
     let uids = &json(&service, &["--uid=10002"])["uids"];
     assert_eq!((&uids[0]["buffers"], &uids[0]["acquired"]), (&0.into(), &2.into()));
