@@ -318,6 +318,17 @@ fn without_a_terminal_watch_prints_rows() {
     assert_eq!(child.wait().unwrap().code(), DONE);
 }
 
+/// What a terminal shows until these words have come twice.
+fn read_until_twice(terminal: &mut File, words: &str) -> String {
+    let mut seen = String::new();
+    while seen.matches(words).count() < 2 {
+        let mut bytes = [0; 4096];
+        let count = terminal.read(&mut bytes).unwrap();
+        seen.push_str(&text(&bytes[..count]));
+    }
+    seen
+}
+
 #[test]
 fn on_a_terminal_watch_stays_in_its_place_and_ends_with_q() {
     let device = Device::start();
@@ -333,13 +344,7 @@ fn on_a_terminal_watch_stays_in_its_place_and_ends_with_q() {
     command.stdin(terminal.try_clone().unwrap()).stdout(terminal.try_clone().unwrap());
     let mut child = command.spawn().unwrap();
     let mut person = File::from(pty.master);
-    let mut seen = String::new();
-    // Until it was shown twice.
-    while seen.matches("the watched").count() < 2 {
-        let mut bytes = [0; 4096];
-        let count = person.read(&mut bytes).unwrap();
-        seen.push_str(&text(&bytes[..count]));
-    }
+    let seen = read_until_twice(&mut person, "the watched");
     assert!(seen.starts_with("\x1b[?1049h") && seen.contains("\x1b[HBerth allocator"), "{seen}");
     assert!(seen.contains("10001") && seen.contains("5 MiB"), "{seen}");
     person.write_all(b"q").unwrap();
@@ -361,12 +366,7 @@ fn on_a_small_terminal_watch_moves_nothing_off_the_screen() {
     command.stdin(terminal.try_clone().unwrap()).stdout(terminal.try_clone().unwrap());
     let mut child = command.spawn().unwrap();
     let mut person = File::from(pty.master);
-    let mut seen = String::new();
-    while seen.matches("\x1b[J").count() < 2 {
-        let mut bytes = [0; 4096];
-        let count = person.read(&mut bytes).unwrap();
-        seen.push_str(&text(&bytes[..count]));
-    }
+    let seen = read_until_twice(&mut person, "\x1b[J");
     let screen = seen.split("\x1b[H").nth(1).unwrap();
     let (screen, _) = screen.split_once("\x1b[J").unwrap();
     let lines: Vec<&str> = screen.split('\n').collect();
